@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Removes LXC AutoScale ML, its users included. Configuration, history and logs stay, as root's, unless --purge is given;
-# containers keep the sizes they have.
+# Removes LXC AutoScale ML, its users included. Configuration, history and logs stay, as root's, unless --purge is given.
+# Containers keep the sizes they have, and only what is about to be removed could put them back: so it asks first.
 set -euo pipefail
 
 readonly UNITS=(lxc_autoscale_ml lxc_autoscale_api lxc_monitor) # the order in which they stop
@@ -10,6 +10,7 @@ readonly GROUP=lxc-autoscale
 
 root=${DESTDIR:-}
 purge=no
+sure=no
 
 say() { printf '%s\n' "$*"; }
 fail() {
@@ -20,9 +21,11 @@ fail() {
 while (($#)); do
     case $1 in
         --purge) purge=yes; shift ;;
+        --yes) sure=yes; shift ;;
         -h | --help)
-            say "Usage: uninstall.sh [--purge]"
+            say "Usage: uninstall.sh [--purge] [--yes]"
             say "  --purge   remove configuration, history, metrics and logs, too"
+            say "  --yes     do not ask; needed where there is no terminal"
             exit 0
             ;;
         *) fail "unknown option: $1" ;;
@@ -32,6 +35,23 @@ done
 [[ -n $root || $EUID -eq 0 ]] || fail "must be run as root"
 readonly etc=$root/etc/lxc_autoscale_ml state=$root/var/lib/lxc_autoscale_ml log=$root/var/log
 readonly units=$root/etc/systemd/system
+
+if [[ -x $root/usr/local/bin/lxc-autoscale-api ]]; then
+    say "Containers keep the sizes they have now. What they had before the first change is known to the API alone, and this"
+    say "puts them back, as far as that does no harm, while the services still run:"
+    say "    systemctl stop lxc_autoscale_ml"
+    say "    lxc-autoscale-api undo --all --to original"
+fi
+[[ $purge == no ]] || say "With --purge, configuration, history and logs are lost."
+if [[ $sure == no ]]; then
+    [[ -t 0 ]] || fail "nothing was removed: say --yes, since there is no terminal to ask at"
+    read -r -p "Remove LXC AutoScale ML now? [y/N] " answer || true
+    [[ $answer == [yY] || $answer == [yY][eE][sS] ]] || fail "nothing was removed"
+fi
+
+# What the REST back end has in Proxmox, which is not ours to remove. The name of the token is before the secret.
+token=
+if [[ -r $etc/proxmox_token ]]; then token=$(sed -n '1s/^\([^=]*\)=.*/\1/p' "$etc/proxmox_token"); fi
 
 for unit in "${UNITS[@]}"; do
     if [[ -z $root && -e $units/$unit.service ]]; then
@@ -85,4 +105,11 @@ if [[ $purge == yes ]]; then
 else
     say "Removed. Configuration (/etc/lxc_autoscale_ml), history (/var/lib/lxc_autoscale_ml) and logs were kept;"
     say "uninstall.sh --purge removes them, too."
+fi
+if [[ $token == *'!'* ]]; then
+    say "Proxmox still has what the REST back end used. If nothing else does:"
+    say "    pveum user token remove '${token%%!*}' '${token#*!}'"
+    say "    pveum user delete '${token%%!*}'"
+    say "    pveum role delete ROLE    # LxcAutoscale, LxcAutoscaleStorage, LxcAutoscaleNetwork, LxcAutoscaleCluster"
+    [[ $purge == yes ]] || say "Until then the secret in /etc/lxc_autoscale_ml/proxmox_token is good."
 fi

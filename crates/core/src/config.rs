@@ -145,7 +145,13 @@ pub fn check<T: DeserializeOwned + Validate>(path: &Path, text: &str) -> Result<
 /// # Errors
 /// The line and the problem of the first thing that is wrong.
 pub fn parse<T: DeserializeOwned + Validate>(text: &str) -> Result<T, (usize, Problem)> {
-    let config: T = toml::from_str(text).map_err(|error| explain(text, &error))?;
+    let config: T = toml::from_str(text).map_err(|error| {
+        let (line, problem) = explain(text, &error);
+        match (problem, words_wanted::<T>(text, &error)) {
+            (Problem::Syntax(_), Some(wanted)) => (line, Problem::Syntax(wanted)),
+            (problem, _) => (line, problem),
+        }
+    })?;
     config.validate().map_err(|broken| {
         let line = line_of_key(text, &broken.key);
         (line, Problem::Rule { key: broken.key.into_owned(), rule: broken.rule })
@@ -167,6 +173,25 @@ fn explain(text: &str, error: &toml::de::Error) -> (usize, Problem) {
     let table = key.strip_suffix(unknown.as_str()).unwrap_or_default();
     let nearest = nearest.map(|name| format!("{table}{name}"));
     (line, Problem::UnknownKey { key, nearest })
+}
+
+/// What a key takes whose value is no word but must be one of a few, such as `confirm_destroy = true`.
+///
+/// The parser does not name the words then, only for a wrong word. So it is asked once more, with a word that is none
+/// of them in that place.
+fn words_wanted<T: DeserializeOwned>(text: &str, error: &toml::de::Error) -> Option<String> {
+    if error.message() != "wanted string or table" {
+        return None;
+    }
+    let span = error.span()?;
+    let key = key_at(text, span.start)?;
+    let mut with_word = text.to_owned();
+    with_word.replace_range(span.clone(), "\"\"");
+    let error = toml::from_str::<T>(&with_word)
+        .err()
+        .filter(|error| error.span().is_some_and(|found| found.start == span.start))?;
+    let words = error.message().strip_prefix("unknown variant ``, expected ")?;
+    Some(format!("`{key}`: {} is no word in quotation marks, expected {words}", text.get(span)?))
 }
 
 /// Parses serde's message: "unknown field `a`, expected one of `b`, `c`" (or "expected `b`").
@@ -305,6 +330,40 @@ mod tests {
             2,
             "`scaling.max_cores`: invalid type: string \"four\", expected u32",
         );
+    }
+
+    /// The parser alone says "wanted string or table".
+    #[test]
+    fn a_value_that_is_no_word_is_told_which_words_there_are() {
+        #[derive(Debug, PartialEq, Deserialize)]
+        #[serde(rename_all = "lowercase")]
+        enum Word {
+            Others,
+            Always,
+            Never,
+        }
+        #[derive(Debug, PartialEq, Deserialize)]
+        struct Words {
+            limits: Limits,
+        }
+        #[derive(Debug, PartialEq, Deserialize)]
+        struct Limits {
+            confirm: Word,
+        }
+        impl Validate for Words {
+            fn validate(&self) -> Result<(), BrokenRule> {
+                Ok(())
+            }
+        }
+        for value in ["true", "3"] {
+            let (line, problem) =
+                parse::<Words>(&format!("[limits]\nconfirm = {value} # why\n")).unwrap_err();
+            assert_eq!(line, 2);
+            let want = format!(
+                "`limits.confirm`: {value} is no word in quotation marks, expected one of `others`, `always`, `never`"
+            );
+            assert_eq!(problem.to_string(), want);
+        }
     }
 
     #[test]

@@ -163,6 +163,12 @@ fn parse_bool(value: &str) -> Result<bool, &'static str> {
     }
 }
 
+/// Whether `wanted` is one of these tags, whatever its case: Proxmox stores tags in small letters unless the datacenter is
+/// set up otherwise, and people write them in configurations as they like.
+pub fn has_tag(tags: &[String], wanted: &str) -> bool {
+    tags.iter().any(|tag| tag.eq_ignore_ascii_case(wanted))
+}
+
 /// Tags are separated by `;`, `,` or blanks.
 fn split_tags(value: &str) -> Vec<String> {
     value.split([';', ',', ' ']).filter(|tag| !tag.is_empty()).map(str::to_owned).collect()

@@ -3,10 +3,10 @@
 use std::fmt;
 use std::str::FromStr;
 
-use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::fmt::temporal::Pieces;
 use jiff::tz::{Offset, TimeZone};
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// An instant with the UTC offset it is shown in: `2026-11-23T17:20:00.123456+01:00`.
@@ -46,6 +46,13 @@ impl RecordTime {
     /// Returns the seconds since the Unix epoch, including the fraction.
     pub fn as_seconds(self) -> f64 {
         self.instant.as_microsecond() as f64 / 1e6
+    }
+
+    /// Returns the time that is later by this much, shown in the same offset; the first or last possible one beyond those.
+    #[must_use]
+    pub fn later_by(self, duration: SignedDuration) -> Self {
+        let farthest = if duration.is_negative() { Timestamp::MIN } else { Timestamp::MAX };
+        Self { instant: self.instant.checked_add(duration).unwrap_or(farthest), offset: self.offset }
     }
 
     /// Returns the seconds since midnight in the offset it is shown in.
@@ -117,6 +124,15 @@ mod tests {
             let shown: RecordTime = time.to_string().parse().unwrap();
             assert_eq!(shown.instant(), time.instant(), "{text} became {time}");
         }
+    }
+
+    #[test]
+    fn a_later_time_keeps_the_offset() {
+        let time: RecordTime = "2026-11-23T17:20:00+01:00".parse().unwrap();
+        assert_eq!(time.later_by(SignedDuration::from_secs(90)).to_string(), "2026-11-23T17:21:30+01:00");
+        assert_eq!(time.later_by(SignedDuration::from_secs(-90)).to_string(), "2026-11-23T17:18:30+01:00");
+        assert_eq!(time.later_by(SignedDuration::MAX).instant(), Timestamp::MAX);
+        assert_eq!(time.later_by(SignedDuration::MIN).instant(), Timestamp::MIN);
     }
 
     #[test]

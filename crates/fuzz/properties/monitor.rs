@@ -102,7 +102,7 @@ pub(crate) fn import_scan(bytes: &[u8]) {
                 assert!(end <= begin, "an element begins within the one before it");
                 end = begin + text.len();
                 assert_eq!(bytes.get(begin..end), Some(text), "not what the file holds");
-                if let Ok(Some(cycle)) = original::parse(text, &mut times) {
+                if let Ok(Some((cycle, _))) = original::parse(text, &mut times) {
                     assert!(cycle.series.is_sorted_by_key(|(series, ..)| *series));
                 }
                 whole.push(text.to_vec());

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgGroup, Args, Parser, Subcommand};
 use lxc_autoscale_core::Vmid;
 
 use crate::key_command::KeyCommand;
@@ -59,9 +59,10 @@ pub struct ConfigArgs {
 /// What to undo, and how far back.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 #[group(skip)]
+#[command(group = ArgGroup::new("which").args(["vmid", "all"]).required(true))]
 pub struct UndoArgs {
     /// The container.
-    #[arg(value_name = "VMID", required_unless_present = "all", conflicts_with = "all")]
+    #[arg(value_name = "VMID")]
     pub vmid: Option<Vmid>,
     /// All containers that were ever changed.
     #[arg(long)]
@@ -101,6 +102,8 @@ mod tests {
         };
         assert_eq!(parsed("104 --to 2026-11-25T08:00:00Z"), undo(Some(104), "2026-11-25T08:00:00Z"));
         assert_eq!(parsed("--all --to original"), undo(None, "original"));
+        let nothing = Cli::try_parse_from(["lxc-autoscale-api", "undo"]).unwrap_err().to_string();
+        assert!(nothing.contains("--to <TIME> <VMID|--all>"), "{nothing}");
         for line in ["--to original", "104 --all --to original", "104", "--all"] {
             assert_eq!(parsed(line), None, "{line}");
         }

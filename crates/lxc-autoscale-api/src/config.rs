@@ -20,7 +20,7 @@ mod state;
 
 pub use managed::ManagedFilesConfig;
 pub use network::NetworkConfig;
-pub use rest::{BackendChoice, CREDENTIALS_DIRECTORY, RestConfig};
+pub use rest::{BackendChoice, CREDENTIALS_DIRECTORY, RestConfig, TokenPlace};
 pub use state::StateConfig;
 
 /// The user that the shipped unit runs the ml daemon as.
@@ -208,6 +208,8 @@ pub struct PathsConfig {
     pub proc: PathBuf,
     /// LXC's directory, which appears in the names of the command sockets of running containers.
     pub lxc: PathBuf,
+    /// The unit of this server, which says what systemd passes to it.
+    pub unit: PathBuf,
 }
 
 impl Default for Config {
@@ -320,6 +322,7 @@ impl Default for PathsConfig {
             pve: PathBuf::from("/etc/pve"),
             proc: PathBuf::from("/proc"),
             lxc: PathBuf::from("/var/lib/lxc"),
+            unit: PathBuf::from("/etc/systemd/system/lxc_autoscale_api.service"),
         }
     }
 }
@@ -420,6 +423,7 @@ impl Validate for Config {
             (&self.paths.pve, "paths.pve"),
             (&self.paths.proc, "paths.proc"),
             (&self.paths.lxc, "paths.lxc"),
+            (&self.paths.unit, "paths.unit"),
             (&self.metrics.file, "metrics.file"),
             (&self.server.keys_file, "server.keys_file"),
         ] {

@@ -52,4 +52,5 @@ pub mod store;
 pub mod tls;
 pub mod undo;
 pub mod undo_command;
+pub mod unit;
 pub mod why;

@@ -325,6 +325,7 @@ mod tests {
         pve = "/etc/other"
         proc = "/other/proc"
         lxc = "/var/lib/other"
+        unit = "/srv/api.service"
         [logging]
         level = "debug"
         format = "json"
@@ -373,7 +374,7 @@ mod tests {
         // The keys that kept their values are reported one by one, and no others.
         let restart = restart_keys(&started, &new);
         let of = |table: &str| restart.iter().filter(|key| key.starts_with(table)).count();
-        assert_eq!((of("pct."), of("rest."), of("state."), of("paths."), of("logging.")), (7, 9, 5, 3, 5));
+        assert_eq!((of("pct."), of("rest."), of("state."), of("paths."), of("logging.")), (7, 9, 5, 4, 5));
         let server_keys = [
             "address_file",
             "keys_file",
@@ -386,6 +387,6 @@ mod tests {
         for key in server_keys {
             assert!(restart.contains(&format!("server.{key}")), "{key}");
         }
-        assert_eq!(restart.len(), 1 + 29 + server_keys.len(), "{restart:?}");
+        assert_eq!(restart.len(), 1 + 30 + server_keys.len(), "{restart:?}");
     }
 }

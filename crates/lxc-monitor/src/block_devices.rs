@@ -21,10 +21,8 @@ use lxc_autoscale_core::snapshot::IoStats;
 use crate::cgroup::{DeviceIo, IoByDevice};
 use crate::kept_files::KeptFiles;
 use crate::kernel_file::read_text;
-use crate::sample::BlockIo;
-
-/// The unit of `/proc/diskstats` and of the Python original, in bytes.
-const SECTOR_BYTES: u64 = 512;
+use crate::sample::{BlockIo, CountedAs, IoCounts, IoPart, IoPlace};
+use crate::usage::SECTOR_BYTES;
 
 /// How one device is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,7 +105,7 @@ impl BlockDevices {
         Self { devices, excluded: excluded.to_vec(), looked_up: Duration::ZERO }
     }
 
-    /// Sums the devices' I/O, each byte once, and names the devices with any.
+    /// Says what the devices' I/O adds to, so that each byte counts once, and names the devices with any.
     pub fn describe(&self, by_device: &IoByDevice) -> BlockIo {
         let named = by_device
             .iter()
@@ -118,35 +116,22 @@ impl BlockDevices {
             None => format!("{major}:{minor}"),
         };
         BlockIo {
-            total: self.count_once(by_device),
+            counts: IoCounts::Parts(by_device.iter().map(|(number, io)| self.part(*number, *io)).collect()),
             devices: named.map(|(number, io)| (name(*number), *io)).collect(),
         }
     }
 
-    fn role(&self, number: (u32, u32)) -> Role {
-        self.devices.get(&number).map_or(Role::Bottom, |device| device.role)
+    fn part(&self, number: (u32, u32), io: DeviceIo) -> IoPart {
+        let counted = match self.role(number) {
+            Role::Bottom => CountedAs::Disk,
+            Role::Loop => CountedAs::Loop,
+            Role::Layer | Role::Excluded => CountedAs::Nothing,
+        };
+        IoPart { place: IoPlace::Device(number), counted, io }
     }
 
-    fn count_once(&self, by_device: &IoByDevice) -> IoStats {
-        let sum = |wanted: Role| {
-            let mut sum = DeviceIo::default();
-            for (number, io) in by_device {
-                if self.role(*number) == wanted {
-                    sum.rbytes = sum.rbytes.saturating_add(io.rbytes);
-                    sum.wbytes = sum.wbytes.saturating_add(io.wbytes);
-                    sum.rios = sum.rios.saturating_add(io.rios);
-                    sum.wios = sum.wios.saturating_add(io.wios);
-                }
-            }
-            sum
-        };
-        let (disks, loops) = (sum(Role::Bottom), sum(Role::Loop));
-        IoStats {
-            reads: disks.rbytes.max(loops.rbytes) / SECTOR_BYTES,
-            writes: disks.wbytes.max(loops.wbytes) / SECTOR_BYTES,
-            read_ops: Some(disks.rios.max(loops.rios)),
-            write_ops: Some(disks.wios.max(loops.wios)),
-        }
+    fn role(&self, number: (u32, u32)) -> Role {
+        self.devices.get(&number).map_or(Role::Bottom, |device| device.role)
     }
 }
 
@@ -176,6 +161,7 @@ fn matches_name(pattern: &str, name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::usage::IoCounter;
 
     /// A node with a disk, two LVM volumes on it, a loop device and compressed swap in memory.
     fn devices(excluded: &[&str]) -> BlockDevices {
@@ -225,7 +211,7 @@ mod tests {
     fn check(devices: &BlockDevices, lines: &[((u32, u32), u64)], want_sectors: u64) {
         let io = |bytes| DeviceIo { rbytes: bytes, wbytes: 2 * bytes, rios: 1, wios: 1 };
         let by_device = lines.iter().map(|(number, bytes)| (*number, io(*bytes))).collect();
-        let stats = devices.describe(&by_device).total;
+        let stats = IoCounter::begin(&devices.describe(&by_device).counts).total();
         assert_eq!((stats.reads, stats.writes), (want_sectors, 2 * want_sectors), "{lines:?}");
     }
 

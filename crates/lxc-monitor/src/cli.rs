@@ -118,6 +118,8 @@ pub enum Outcome {
     Success,
     /// `check` found that something essential cannot be read, or `config` that the configuration is wrong.
     NotHealthy,
+    /// `alerts` shows what was known earlier, if anything, and not what is.
+    NothingKnown,
 }
 
 impl Cli {
@@ -156,13 +158,17 @@ impl Cli {
                 Command::Config(args) => self.show_config(args),
                 Command::Alerts(args) => {
                     let (listing, now) = (list::active(&config)?, clock::now().wall);
-                    if let Some(warning) = listing.warning(&config, now) {
+                    let warning = listing.warning(&config, now);
+                    if let Some(warning) = &warning {
                         // When standard error is closed, nothing can be reported.
                         let _ = writeln!(io::stderr(), "lxc-monitor: {warning}");
                     }
-                    let alerts = &listing.alerts;
-                    print(&if args.json { list::json(alerts) } else { list::table(alerts, now) })?;
-                    Ok(Outcome::Success)
+                    print(&if args.json {
+                        list::json(&listing, warning.as_deref())
+                    } else {
+                        list::table(&listing.alerts, now)
+                    })?;
+                    Ok(if warning.is_none() { Outcome::Success } else { Outcome::NothingKnown })
                 }
                 Command::Check(args) => {
                     let report = check::run(&config).await;

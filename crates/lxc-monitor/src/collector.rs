@@ -392,7 +392,11 @@ impl Collector {
         let measured: Vec<(Vmid, &ContainerRecord)> =
             records.iter().map(|(vmid, record)| (*vmid, record)).collect();
         let totals = RunningTotals { measured, unmeasured: gathered.unmeasured };
-        let node_record = usage::node_record(self.node.as_ref(), &node, &totals);
+        let mut node_record = usage::node_record(self.node.as_ref(), &node, &totals);
+        if let Inventory::Unknown(missing) = &*self.inventory {
+            // Only those with a control group or a socket are known: one that is not listed may be stopped or gone.
+            node_record.missing.insert("stopped_containers", missing.clone());
+        }
         self.mention(&kernel_gaps::of_node(&node_record));
         self.node = Some(node);
         let mut summary = self.summary(begun, records.len());
@@ -418,8 +422,8 @@ impl Collector {
                 let (mut record, baseline) = match measured {
                     Measured::Whole { record, baseline } => (record, baseline),
                     Measured::ButFilesystem(sample) => {
-                        let baseline = Arc::new(Baseline::of(&sample));
-                        (usage::container_record(previous.as_deref(), *sample, facts).into(), baseline)
+                        let (record, baseline) = usage::container_record(previous.as_deref(), *sample, facts);
+                        (record.into(), baseline.into())
                     }
                 };
                 self.baselines.put(vmid, baseline);

@@ -223,6 +223,9 @@ impl Validate for MonitorConfig {
         BrokenRule::unless(timeout_holds, "collection.read_timeout_ms", "must be from 10 to 60000")?;
         let full_look_holds = self.collection.full_look_seconds <= 60;
         BrokenRule::unless(full_look_holds, "collection.full_look_seconds", "must be from 0 to 60")?;
+        for pattern in &self.collection.excluded_devices {
+            check_device(pattern)?;
+        }
         self.alerts.validate()?;
         self.anomaly.validate()?;
         self.notifications.validate()?;
@@ -230,6 +233,23 @@ impl Validate for MonitorConfig {
         self.history.validate()?;
         self.logging.validate()
     }
+}
+
+/// Refuses a pattern that no kernel name can match, because the device would be counted all the same.
+fn check_device(pattern: &str) -> Result<(), BrokenRule> {
+    let name = pattern.strip_suffix('*').unwrap_or(pattern);
+    let is_possible = |byte: u8| byte.is_ascii_graphic() && !b"*?[]{}\\".contains(&byte);
+    let begins = |byte: u8| !byte.is_ascii_uppercase() && byte != b'/';
+    let holds =
+        !pattern.is_empty() && name.bytes().all(is_possible) && name.bytes().next().is_none_or(begins);
+    BrokenRule::unless(
+        holds,
+        "collection.excluded_devices",
+        format!(
+            "holds `{pattern}`, which matches no device: name them as /proc/diskstats does (`sda`, not `/dev/sda`), \
+             with a `*` at the end for any rest"
+        ),
+    )
 }
 
 /// The log settings of this daemon.
@@ -321,6 +341,22 @@ mod tests {
         check("[anomaly]\nstate_file = \"a\"", "`anomaly.state_file` must be an absolute path");
         check("[logging]\nmax_size_mib = 0", "`logging.max_size_mib` must be from 1 to 10240");
         check("[paths]\ncgroups = \"/\"", "unknown key `paths.cgroups`; did you mean `paths.cgroup`?");
+    }
+
+    #[test]
+    fn a_pattern_that_can_match_no_device_is_refused() {
+        for pattern in ["sda", "sd*", "*", "dm-1", "nvme0n1", "cciss/c0d0", "md_d0"] {
+            parse::<MonitorConfig>(&format!("[collection]\nexcluded_devices = ['{pattern}']")).unwrap();
+        }
+        for pattern in ["/dev/sda", "SDA", "sd?", "s*a", "sd[ab]", "sd a", "", "**"] {
+            check(
+                &format!("[collection]\nexcluded_devices = ['zram*', '{pattern}']"),
+                &format!(
+                    "`collection.excluded_devices` holds `{pattern}`, which matches no device: name them as \
+                     /proc/diskstats does (`sda`, not `/dev/sda`), with a `*` at the end for any rest"
+                ),
+            );
+        }
     }
 
     #[test]

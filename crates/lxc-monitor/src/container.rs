@@ -18,7 +18,7 @@ use crate::kernel_gaps::CgroupVersion;
 use crate::network;
 use crate::procfs::parse::NetworkDevices;
 use crate::procfs::{Init, Procfs};
-use crate::sample::{BlockIo, ContainerSample, FilesystemUse, Missing, Reading};
+use crate::sample::{BlockIo, ContainerSample, FilesystemUse, IoCounts, Missing, Reading};
 use crate::usage::{self, Baseline, NodeFacts};
 use crate::zfs::Datasets;
 
@@ -172,7 +172,9 @@ fn read(
         _ if depth == Depth::Quiet => cgroup.io,
         // Here a group without I/O may be one that the kernel does not count (see `cgroup::v1`).
         CgroupVersion::V1 => tables.datasets.add_to(cgroup.io, vmid, |_| {
-            procfs.io_of(files, &processes.path()).map(|total| BlockIo { total, devices: Table::default() })
+            let of_processes = procfs.io_of(files, &processes.path());
+            of_processes
+                .map(|total| BlockIo { counts: IoCounts::Processes(total), devices: Table::default() })
         }),
         CgroupVersion::V2 => cgroup.io.and_then(|io| tables.datasets.add_to(Ok(io), vmid, Err)),
     };
@@ -219,9 +221,8 @@ fn read(
     let measured = match filesystem {
         Some(filesystem) => {
             let sample = sample(filesystem);
-            let baseline = Arc::new(Baseline::of(&sample));
-            let record = usage::container_record(task.previous.as_deref(), sample, tables.facts).into();
-            Measured::Whole { record, baseline }
+            let (record, baseline) = usage::container_record(task.previous.as_deref(), sample, tables.facts);
+            Measured::Whole { record: record.into(), baseline: baseline.into() }
         }
         None => Measured::ButFilesystem(sample(Err(Missing::because("not read yet"))).into()),
     };

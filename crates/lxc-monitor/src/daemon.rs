@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use lxc_autoscale_core::metrics_file::WriteError;
 use lxc_autoscale_core::service::{self, Heartbeat, Wake};
-use lxc_autoscale_core::snapshot::{ContainerRecord, Snapshot};
+use lxc_autoscale_core::snapshot::Snapshot;
 use lxc_autoscale_core::{ErrorChain, config};
 
 use crate::alerts::Alerts;
@@ -22,6 +22,7 @@ use crate::exporter::Exporter;
 use crate::exporter::page::Cycle;
 use crate::history::History;
 use crate::output::Output;
+use crate::usage;
 
 /// Why the daemon could not start.
 #[derive(Debug, thiserror::Error)]
@@ -191,9 +192,17 @@ impl Sinks {
 fn describe(snapshot: &Snapshot) -> String {
     let summary = &snapshot.summary;
     let milliseconds = summary.total_duration_seconds * 1000.0;
+    let missing = |field| summary.node.as_ref().and_then(|node| node.missing.reason(field));
+    if let Some(reason) = missing("containers") {
+        return format!("measured nothing in {milliseconds:.1} ms: {reason}");
+    }
     let plural = if summary.total_containers == 1 { "" } else { "s" };
-    let stopped = summary.stopped_containers.len();
-    let incomplete = snapshot.containers.values().filter(|record| lacks_required(record)).count();
+    let stopped = match missing("stopped_containers") {
+        Some(_) => "unknown which are".to_owned(),
+        None => summary.stopped_containers.len().to_string(),
+    };
+    let incomplete =
+        snapshot.containers.values().filter(|record| !usage::absent_required(record).is_empty()).count();
     let incomplete = if incomplete == 0 { String::new() } else { format!(", {incomplete} incomplete") };
     let cores = summary.node.as_ref().and_then(|node| node.cpu_cores_used);
     let node = cores.map(|cores| format!(", node uses {cores:.2} cores")).unwrap_or_default();
@@ -201,9 +210,4 @@ fn describe(snapshot: &Snapshot) -> String {
         "measured {} running container{plural} in {milliseconds:.1} ms, {stopped} stopped{incomplete}{node}",
         summary.total_containers
     )
-}
-
-/// Whether a field is absent without which the learning daemon cannot use the record.
-fn lacks_required(record: &ContainerRecord) -> bool {
-    record.memory_usage_mb.is_none() || record.cpu_usage_usec.is_none()
 }

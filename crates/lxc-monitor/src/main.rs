@@ -7,10 +7,14 @@ use clap::Parser;
 use lxc_autoscale_core::ErrorChain;
 use lxc_monitor::cli::{Cli, Outcome};
 
+/// The same as that of `lxc-autoscale-ml`.
+const EXIT_NOTHING_KNOWN: u8 = 5;
+
 fn main() -> ExitCode {
     match Cli::parse().run() {
         Ok(Outcome::Success) => ExitCode::SUCCESS,
         Ok(Outcome::NotHealthy) => ExitCode::FAILURE,
+        Ok(Outcome::NothingKnown) => ExitCode::from(EXIT_NOTHING_KNOWN),
         Err(error) => {
             // When standard error is closed, nothing can be reported.
             let _ = writeln!(std::io::stderr(), "lxc-monitor: {}", ErrorChain(&error));

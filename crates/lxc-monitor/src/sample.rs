@@ -3,6 +3,7 @@
 //! Every value is a [`Reading`]: the value, or the reason why it is missing. [`crate::usage`] computes rates and
 //! records from two samples.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -107,13 +108,55 @@ impl PressureReadings {
     pub const NONE: Self = Self { cpu: Ok(None), memory: Ok(None), io: Ok(None) };
 }
 
-/// The block I/O of a container since it started.
+/// The block I/O of a container, as it is counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BlockIo {
-    /// Each byte once.
-    pub total: IoStats,
+    /// What makes up its total.
+    pub counts: IoCounts,
     /// By the name of the device, without idle and excluded ones.
     pub devices: Table<DeviceIo>,
+}
+
+/// What makes up the total of a container's block I/O.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum IoCounts {
+    /// Devices and datasets, those included that are not counted.
+    Parts(Arc<[IoPart]>),
+    /// What its processes did, where the kernel counts nothing else; it falls when one of them ends.
+    Processes(IoStats),
+}
+
+/// The I/O of a container at one device or dataset.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IoPart {
+    /// Where.
+    pub place: IoPlace,
+    /// What it adds to.
+    pub counted: CountedAs,
+    /// The counters.
+    pub io: DeviceIo,
+}
+
+/// A device or dataset, whatever its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum IoPlace {
+    /// A block device by its numbers. The kernel counts apart for each container, from zero.
+    Device((u32, u32)),
+    /// A dataset of ZFS by the file of its counters, which count since it was mounted, for whoever uses it.
+    Dataset(Arc<Path>),
+}
+
+/// What a part of the I/O adds to, so that each byte counts once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CountedAs {
+    /// To the sum of the disks.
+    Disk,
+    /// To that of the loop devices: the larger one of these two sums counts.
+    Loop,
+    /// To that of the datasets, which counts beside them.
+    Dataset,
+    /// To nothing: excluded, or counted at the devices below.
+    Nothing,
 }
 
 /// The network traffic of a container since it started, in its own directions.

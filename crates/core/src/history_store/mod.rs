@@ -9,6 +9,8 @@
 //! * `chunks` has **roll-ups**: one blob per series, tier and period of time, with columns packed by bits. They are
 //!   made from the samples when a window of four hours is complete; an incomplete one is rolled up when it is read.
 //! * `series` gives a name to each number; container 104 is series 104, and the node is series 0.
+//! * `epochs` has the moments at which a number went from one container to another. What is from before the last one
+//!   is of another container, and is read only for that one.
 //!
 //! A value is stored as a [`code`] of 16 bits: exact up to 2,047 times the metric's resolution, and within 0.05 %
 //! above that. A bucket without samples does not exist, and a metric without samples is absent from its bucket.
@@ -18,6 +20,7 @@ pub mod chunk;
 pub mod code;
 mod column;
 mod crc;
+mod epoch;
 pub mod frame;
 pub mod metric;
 pub mod reader;
@@ -25,6 +28,7 @@ pub mod schema;
 mod varint;
 
 pub use bucket::{Bucket, Stats, Tier};
+pub use epoch::Epoch;
 pub use metric::{Kind, Metric};
 pub use reader::{HistoryError, HistoryReader, Point, Points, SeriesInfo};
 

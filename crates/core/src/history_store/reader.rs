@@ -8,8 +8,8 @@ use std::time::Duration;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, params};
 
-use super::bucket::{self, Bucket, Tier};
-use super::{Damaged, Metric, Series, chunk, code, frame, schema};
+use super::bucket::{self, Bucket, Sample, Tier};
+use super::{Damaged, Epoch, Metric, Series, chunk, code, frame, schema};
 
 /// How long a statement waits for the writer.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -44,15 +44,18 @@ pub enum HistoryError {
 pub struct HistoryReader {
     connection: Connection,
     path: PathBuf,
+    has_epochs: bool,
 }
 
-/// A series that was ever recorded.
+/// A container that was ever recorded, or the node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SeriesInfo {
     /// Its number.
     pub series: Series,
     /// The container's or the node's name when it was last seen; empty if it had none.
     pub name: String,
+    /// When it had that number.
+    pub epoch: Epoch,
 }
 
 /// One bucket of one metric.
@@ -97,12 +100,15 @@ impl HistoryReader {
         };
         match connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(failed)? {
             0 => Ok(None),
-            schema::VERSION => Ok(Some(Self { connection, path: path.to_owned() })),
+            found @ schema::OLDEST_VERSION..=schema::VERSION => {
+                let has_epochs = schema::EPOCHS_SINCE <= found;
+                Ok(Some(Self { connection, path: path.to_owned(), has_epochs }))
+            }
             found => Err(HistoryError::Version { path: path.to_owned(), found, known: schema::VERSION }),
         }
     }
 
-    /// All series that were ever recorded, by number.
+    /// The node and the container that has each number now, or had it last, by number.
     ///
     /// # Errors
     /// [`HistoryError::Database`].
@@ -111,13 +117,52 @@ impl HistoryReader {
             // A number beyond 32 bits is not one of ours.
             let sql = "SELECT id, name FROM series WHERE id BETWEEN 0 AND 4294967295 ORDER BY id";
             let mut statement = self.connection.prepare(sql)?;
-            let rows = statement.query_map([], |row| {
-                let name = String::from_utf8_lossy(stored_bytes(row, 1)?).into_owned();
-                Ok(SeriesInfo { series: Series::from_raw(row.get(0)?), name })
-            })?;
-            rows.collect()
+            let mut rows = statement.query([])?;
+            let mut found = Vec::new();
+            while let Some(row) = rows.next()? {
+                let series = Series::from_raw(row.get(0)?);
+                found.push(SeriesInfo { series, name: text(row, 1)?, epoch: self.present_epoch(series)? });
+            }
+            Ok(found)
         };
         read().map_err(|source| self.failed(source))
+    }
+
+    /// The containers whose number has gone to another one, by number and in order of time.
+    ///
+    /// # Errors
+    /// [`HistoryError::Database`].
+    pub fn former(&self) -> Result<Vec<SeriesInfo>, HistoryError> {
+        let read = || -> rusqlite::Result<Vec<SeriesInfo>> {
+            let mut found: Vec<SeriesInfo> = Vec::new();
+            if !self.has_epochs {
+                return Ok(found);
+            }
+            let sql = "SELECT series, begins_ms, former FROM epochs
+                WHERE series BETWEEN 0 AND 4294967295 AND typeof(begins_ms) = 'integer'
+                ORDER BY series, begins_ms";
+            let mut statement = self.connection.prepare(sql)?;
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                let series = Series::from_raw(row.get(0)?);
+                let before = found.last().filter(|before| before.series == series);
+                let begins_ms = before.map_or(i64::MIN, |before| before.epoch.ends_ms);
+                let epoch = Epoch { begins_ms, ends_ms: row.get(1)? };
+                found.push(SeriesInfo { series, name: text(row, 2)?, epoch });
+            }
+            Ok(found)
+        };
+        read().map_err(|source| self.failed(source))
+    }
+
+    /// Since when a number belongs to the container that has it now.
+    fn present_epoch(&self, series: Series) -> rusqlite::Result<Epoch> {
+        if !self.has_epochs {
+            return Ok(Epoch::ALL);
+        }
+        let sql = "SELECT max(begins_ms) FROM epochs WHERE series = ?1 AND typeof(begins_ms) = 'integer'";
+        let begins_ms: Option<i64> = self.connection.query_row(sql, [series.get()], |row| row.get(0))?;
+        Ok(Epoch { begins_ms: begins_ms.unwrap_or(i64::MIN), ..Epoch::ALL })
     }
 
     /// The tier for showing a period of time: the finest one with few enough buckets, unless only a coarser one
@@ -147,7 +192,8 @@ impl HistoryReader {
         self.connection.query_row(sql, [tier.id()], oldest).map_err(|source| self.failed(source))
     }
 
-    /// The buckets of one metric of one series that begin at or after `from_ms` and before `to_ms`.
+    /// The buckets of one metric of one series that begin at or after `from_ms` and before `to_ms`; of an id that
+    /// belonged to another container before, only those of the present one.
     ///
     /// # Errors
     /// [`HistoryError::Database`].
@@ -176,10 +222,44 @@ impl HistoryReader {
         from_ms: i64,
         to_ms: i64,
     ) -> Result<(BTreeMap<Metric, Vec<Point>>, u64), HistoryError> {
+        let epoch = self.present_epoch(series).map_err(|source| self.failed(source))?;
+        self.read_many_of(series, epoch, metrics, tier, from_ms, to_ms)
+    }
+
+    /// As [`HistoryReader::read`] for the container of which [`HistoryReader::series`] or [`HistoryReader::former`]
+    /// tells.
+    ///
+    /// # Errors
+    /// [`HistoryError::Database`].
+    pub fn read_of(
+        &self,
+        container: &SeriesInfo,
+        metric: Metric,
+        tier: Tier,
+        from_ms: i64,
+        to_ms: i64,
+    ) -> Result<Points, HistoryError> {
+        let (series, epoch) = (container.series, container.epoch);
+        let mut all = self.read_many_of(series, epoch, &[metric], tier, from_ms, to_ms)?;
+        let points = all.0.remove(&metric).unwrap_or_default();
+        Ok(Points { points, damaged_blocks: all.1 })
+    }
+
+    fn read_many_of(
+        &self,
+        series: Series,
+        epoch: Epoch,
+        metrics: &[Metric],
+        tier: Tier,
+        from_ms: i64,
+        to_ms: i64,
+    ) -> Result<(BTreeMap<Metric, Vec<Point>>, u64), HistoryError> {
         let mut metrics = metrics.to_vec();
         metrics.sort_unstable();
-        let (buckets, damaged) =
-            self.buckets(series, &metrics, tier, from_ms, to_ms).map_err(|source| self.failed(source))?;
+        let (from_ms, to_ms) = epoch.buckets_between(tier, from_ms, to_ms);
+        let (buckets, damaged) = self
+            .buckets(series, epoch, &metrics, tier, from_ms, to_ms)
+            .map_err(|source| self.failed(source))?;
         let mut found: BTreeMap<Metric, Vec<Point>> = BTreeMap::new();
         for (start_ms, bucket) in buckets {
             for (metric, stats) in bucket.metrics {
@@ -200,6 +280,7 @@ impl HistoryReader {
     fn buckets(
         &self,
         series: Series,
+        epoch: Epoch,
         metrics: &[Metric],
         tier: Tier,
         from_ms: i64,
@@ -244,7 +325,8 @@ impl HistoryReader {
         // A frame covers less than a minute; an incomplete first bucket is not returned.
         let mut rows = recent.query(params![from_ms - 60_000, to_ms, series.shard()])?;
         while let Some(row) = rows.next()? {
-            let each = |_, sample| samples.push(sample);
+            // A roll-up of both containers is split when its window is rolled up, and here until then.
+            let each = |_, sample: Sample| samples.extend(epoch.contains(sample.at_ms).then_some(sample));
             let found = row.get_ref(0)?.as_i64().map_err(|_| Damaged);
             let found = found.and_then(|first_ms| {
                 frame::decode(
@@ -304,6 +386,11 @@ pub fn stored_bytes<'a>(row: &'a Row<'_>, column: usize) -> rusqlite::Result<&'a
         ValueRef::Blob(bytes) | ValueRef::Text(bytes) => bytes,
         ValueRef::Null | ValueRef::Integer(_) | ValueRef::Real(_) => &[],
     })
+}
+
+/// A column with text, as far as it can be read.
+fn text(row: &Row<'_>, column: usize) -> rusqlite::Result<String> {
+    Ok(String::from_utf8_lossy(stored_bytes(row, column)?).into_owned())
 }
 
 /// A path in the form of a URI.

@@ -1,7 +1,21 @@
 //! The tables, for their writer and their readers.
 
 /// Version of the tables, in `PRAGMA user_version`.
-pub const VERSION: i64 = 1;
+pub const VERSION: i64 = 2;
+/// The oldest version that is read; its writer brings it up to date.
+pub const OLDEST_VERSION: i64 = 1;
+/// The version from which on there are epochs.
+pub(super) const EPOCHS_SINCE: i64 = 2;
+
+/// Brings the tables of version 1 up to date.
+pub const FROM_VERSION_1: &str = "
+    CREATE TABLE epochs (
+        series INTEGER NOT NULL,
+        begins_ms INTEGER NOT NULL,
+        former TEXT NOT NULL
+    );
+    CREATE UNIQUE INDEX epochs_by_series ON epochs (series, begins_ms);
+";
 
 /// Creates the tables.
 pub const SQL: &str = "
@@ -22,4 +36,10 @@ pub const SQL: &str = "
         data BLOB NOT NULL
     );
     CREATE UNIQUE INDEX chunks_by_time ON chunks (tier, start_ms, series);
+    CREATE TABLE epochs (
+        series INTEGER NOT NULL,
+        begins_ms INTEGER NOT NULL,
+        former TEXT NOT NULL
+    );
+    CREATE UNIQUE INDEX epochs_by_series ON epochs (series, begins_ms);
 ";

@@ -29,7 +29,7 @@ mod writer;
 
 pub use format::begins_element;
 pub use kept_record::{KeptRecord, ReadBackError};
-pub use reader::{MetricsReader, NewSnapshots, Position, ReadError, UnreadableRecord};
+pub use reader::{MetricsReader, NewSnapshots, Position, ReadError, UnreadableRecord, parse_record};
 pub use recover::Recovery;
 pub use since::each_since;
 pub use writer::{Bounds, DEFAULT_MODE, MetricsWriter, WriteError};

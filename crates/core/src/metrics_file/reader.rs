@@ -197,7 +197,7 @@ impl MetricsReader {
             let is_whole = newest.is_none_or(|(offset, _)| 0 < offset) || tail_length == size;
             if is_whole {
                 return newest
-                    .map(|(_, record)| parse(record))
+                    .map(|(_, record)| parse_record(record))
                     .transpose()
                     .map_err(|source| ReadError::NotAMetricsFile { path: path.to_owned(), source });
             }
@@ -276,7 +276,7 @@ impl MetricsReader {
         each: &mut impl FnMut(Result<Snapshot, UnreadableRecord>),
     ) {
         self.last = Some(Mark::of(record));
-        match parse(record) {
+        match parse_record(record) {
             Ok(snapshot) => {
                 let taken = snapshot.summary.collection_start_time.instant();
                 self.last_taken = Some(taken);
@@ -290,7 +290,10 @@ impl MetricsReader {
 }
 
 /// Parses a record in a layout that this program knows.
-pub(super) fn parse(record: &[u8]) -> serde_json::Result<Snapshot> {
+///
+/// # Errors
+/// If it is not such a record.
+pub fn parse_record(record: &[u8]) -> serde_json::Result<Snapshot> {
     // The whole text is checked: the parser does not check strings that it skips, but other readers do.
     let text = std::str::from_utf8(record).map_err(serde_json::Error::custom)?;
     let snapshot = text.parse()?;

@@ -5,19 +5,19 @@ use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use super::format;
-use super::reader::{ReadError, open_trusted, parse};
+use super::reader::{ReadError, open_trusted};
 use super::recover::time_of;
 use super::trust::Believed;
-use crate::snapshot::Snapshot;
 
 /// How much of the end is searched first; doubled until it contains the given time.
 const FIRST_TAIL_BYTES: u64 = 256 << 10;
 /// If the clock was set back by more than this, the records of that period are lost.
 const BEFORE_MS: i64 = 2 * 60 * 60 * 1000;
 
-/// Calls `each` with the snapshot taken at `after_ms` (milliseconds since the Unix epoch), if it is in the file, and
-/// with all that follow it. If it is not, calls `each` with all newer ones; if `after_ms` is `None`, with all. Keeps
-/// one record in memory at a time; records that are not snapshots are skipped.
+/// Calls `each` with the record taken at `after_ms` (milliseconds since the Unix epoch), if it is in the file, and with
+/// all that follow it. If it is not, calls `each` with all newer ones; if `after_ms` is `None`, with all. Keeps one
+/// record in memory at a time. Whether a record is a snapshot, of ours ([`parse_record`](super::parse_record)) or of
+/// the Python original, is left to the caller.
 ///
 /// # Errors
 /// If the file cannot be read or is not trusted, or `each` returns an error.
@@ -25,7 +25,7 @@ pub fn each_since<E: From<ReadError>>(
     path: &Path,
     believed: &Believed,
     after_ms: Option<i64>,
-    mut each: impl FnMut(&Snapshot) -> Result<(), E>,
+    mut each: impl FnMut(&[u8]) -> Result<(), E>,
 ) -> Result<(), E> {
     let failed = |source| E::from(ReadError::Read { path: path.to_owned(), source });
     let file = open_trusted(path, believed)?;
@@ -34,20 +34,18 @@ pub fn each_since<E: From<ReadError>>(
         Some(after_ms) => find(&file, size, after_ms).map_err(failed)?,
         None => (0, true),
     };
-    let is_newer = |snapshot: &Snapshot| {
-        is_there || after_ms < Some(snapshot.summary.collection_start_time.instant().as_millisecond())
+    let is_newer = |record: &[u8]| {
+        is_there || time_of(record).is_some_and(|taken| after_ms < Some(taken.as_millisecond()))
     };
     let mut failure = None;
     let walked = records_between(&file, begin, size, |_, record| {
-        // The owner of the file reports what cannot be parsed.
-        let snapshot = parse(record).ok().filter(is_newer);
-        match snapshot.map_or(Ok(()), |snapshot| each(&snapshot)) {
-            Ok(()) => Ok(()),
-            Err(error) => {
-                failure = Some(error);
-                Err(io::Error::other("stopped"))
-            }
+        if !is_newer(record) {
+            return Ok(());
         }
+        each(record).map_err(|error| {
+            failure = Some(error);
+            io::Error::other("stopped")
+        })
     });
     match failure {
         Some(error) => Err(error),
@@ -117,8 +115,8 @@ mod tests {
 
     fn seconds(path: &Path, after: Option<i64>) -> Result<Vec<i64>, ReadError> {
         let mut found = Vec::new();
-        each_since::<ReadError>(path, &Believed::own(), after.map(|after| after * 1000), |snapshot| {
-            found.push(snapshot.summary.collection_start_time.instant().as_second());
+        each_since::<ReadError>(path, &Believed::own(), after.map(|after| after * 1000), |record| {
+            found.push(time_of(record).unwrap().as_second());
             Ok(())
         })?;
         Ok(found)

@@ -107,6 +107,96 @@ fn check_names_missing_privileges_and_its_commands_grant_them() {
     }
 }
 
+/// A shell of root gets no credential from systemd. What is checked there must be what the service uses all the same,
+/// and not pct, which works for root.
+#[test]
+fn check_in_a_shell_checks_what_the_service_uses() {
+    let proxmox = Proxmox::start(BackEnd::Rest);
+    proxmox.make_token();
+    let (token, unit) = (proxmox.at("token"), proxmox.at("lxc_autoscale_api.service"));
+    let shipped = |file: &str| {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../systemd").join(file);
+        fs::read_to_string(path).unwrap()
+    };
+    fs::write(&unit, shipped("lxc_autoscale_api.service")).unwrap();
+    let configure = |back_end: &str| {
+        let config = proxmox.configure(BackEnd::Rest, "");
+        let text = fs::read_to_string(&config).unwrap();
+        let text = text.replace(&format!("token_file = \"{}\"\n", token.display()), "");
+        let text = text.replace("[paths]\n", &format!("[paths]\nunit = \"{}\"\n", unit.display()));
+        fs::write(&config, format!("backend = \"{back_end}\"\n{text}")).unwrap();
+        config
+    };
+    let (_, said) = check(&configure("auto"));
+    assert!(said.contains("ok       backend        pct, because there is no API token"), "{said}");
+    let (succeeds, said) = check(&configure("rest"));
+    assert!(!succeeds && said.contains("-> make a token (docs/privileges.md)"), "{said}");
+
+    let addition = shipped("lxc_autoscale_api.service.d/rest.conf");
+    let loaded = addition.replace("/etc/lxc_autoscale_ml/proxmox_token", &token.display().to_string());
+    assert_ne!(loaded, addition);
+    fs::create_dir(unit.with_extension("service.d")).unwrap();
+    fs::write(unit.with_extension("service.d").join("rest.conf"), loaded).unwrap();
+    for back_end in ["auto", "rest"] {
+        let (succeeds, said) = check(&configure(back_end));
+        assert!(!succeeds && said.contains("FAILED   privileges"), "{back_end}: {said}");
+        let why = format!("with the token in `{}`, which the unit passes to the service", token.display());
+        assert!(said.contains("ok       backend        the REST API") && said.contains(&why), "{said}");
+    }
+    // The service would not be root, so pct would not do.
+    let (succeeds, said) = check(&configure("pct"));
+    let why = "pct needs root, but the unit runs the service as `lxc-autoscale-api`";
+    assert!(!succeeds && said.contains(why), "{said}");
+    proxmox.grant_all();
+    let (succeeds, said) = check(&configure("auto"));
+    assert!(succeeds && said.contains("nothing is missing"), "{said}");
+    // Root can read a file of its own; the service could not.
+    fs::write(unit.with_extension("service.d").join("user.conf"), "[Service]\nUser=nobody\n").unwrap();
+    let config = configure("auto");
+    let text = fs::read_to_string(&config).unwrap();
+    let file = format!("[rest]\ntoken_file = \"{}\"\n", token.display());
+    fs::write(&config, text.replace("[rest]\n", &file)).unwrap();
+    let (succeeds, said) = check(&config);
+    assert!(!succeeds && said.contains("does not belong to `nobody`"), "{said}");
+    fs::remove_file(&token).unwrap();
+    let (succeeds, said) = check(&configure("auto"));
+    assert!(!succeeds && said.contains("cannot read the API token"), "{said}");
+}
+
+/// A token that may do nothing must not pass for one that works: neither for whoever installs it, nor for a probe.
+#[test]
+fn a_token_that_may_change_nothing_is_a_failure() {
+    for (role, lacking) in [
+        ("", Some("VM.Audit, VM.Config.CPU, VM.Config.Memory")),
+        ("VM.Audit VM.Snapshot", Some("VM.Config.CPU, VM.Config.Memory")),
+        ("VM.Audit VM.Config.CPU", Some("VM.Config.Memory")),
+        ("VM.Audit VM.Config.CPU VM.Config.Memory", None),
+    ] {
+        let proxmox = Proxmox::start(BackEnd::Rest);
+        proxmox.make_token();
+        proxmox.succeed(&format!("pveum role add Some --privs '{role}'"));
+        for who in ["--users autoscale@pve".to_owned(), format!("--tokens '{TOKEN}'")] {
+            proxmox.succeed(&format!("pveum acl modify /vms {who} --roles Some"));
+        }
+        let config = proxmox.configure(BackEnd::Rest, "");
+        let (succeeds, said) = check(&config);
+        assert_eq!(succeeds, lacking.is_none(), "{role}: {said}");
+        let node = Node::serve(proxmox, &config);
+        let health = node.ask("curl http://proxmox:5000/health/check");
+        assert_eq!(health["status"], if lacking.is_some() { "error" } else { "success" }, "{role}: {health}");
+        if let Some(lacking) = lacking {
+            let why = format!("the token may not resize any container: it lacks {lacking}");
+            assert!(said.contains(&format!("FAILED   privileges     {why}")), "{role}: {said}");
+            let message = health["message"].as_str().unwrap();
+            assert!(
+                message.starts_with("Containers cannot be changed: ") && message.contains(&why),
+                "{health}"
+            );
+            assert_eq!(health["code"], "unhealthy", "{health}");
+        }
+    }
+}
+
 /// By hand, another container was made under the id.
 #[test]
 fn another_container_with_the_id_is_told_through_both() {

@@ -2,8 +2,9 @@
 //! virtual machine (`cargo xtask test --vm`).
 
 use std::fs;
+use std::process::Command;
 
-use crate::{Installation, project};
+use crate::{BINARIES, Installation, project, said};
 
 const CONFIG: &str = "etc/lxc_autoscale_ml/lxc_monitor.toml";
 
@@ -126,9 +127,8 @@ fn uninstalling_puts_files_back_and_keeps_them_until_purged() {
 fn the_rest_back_end_is_taken_with_a_token_only_and_kept_by_an_upgrade() {
     let installation = Installation::new();
     let addition = "etc/systemd/system/lxc_autoscale_api.service.d/rest.conf";
-    let binaries = installation.directory.path().join("release").display().to_string();
-    let (succeeds, said) = installation.run("install.sh", &["--binaries", &binaries, "--backend", "rest"]);
-    assert!(!succeeds && said.contains("put the API token"), "{said}");
+    let (succeeds, said) = installation.try_install(&["--backend", "rest"]);
+    assert!(!succeeds && said.contains("put the API token") && said.contains("install -d -m 0755"), "{said}");
     installation.write("etc/lxc_autoscale_ml/proxmox_token", "a@pve!b=c\n");
     for (arguments, is_rest) in [
         (&[][..], false),
@@ -148,4 +148,197 @@ fn a_missing_binary_is_a_failed_installation() {
     let empty = installation.directory.path().display().to_string();
     let (succeeds, said) = installation.run("install.sh", &["--binaries", &empty]);
     assert!(!succeeds && said.contains("no binary"), "{said}");
+}
+
+/// A back end is chosen long after the binaries were built, often on a node that could not build them.
+#[test]
+fn another_back_end_takes_no_other_binaries() {
+    let installation = Installation::new();
+    installation.install(&[]);
+    installation.write("etc/lxc_autoscale_ml/proxmox_token", "a@pve!b=c\n");
+    for (back_end, is_rest) in [("rest", true), ("pct", false)] {
+        let (succeeds, said) = installation.run("install.sh", &["--backend", back_end]);
+        assert!(succeeds && said.contains("Keeping the installed binaries"), "{said}");
+        let addition = installation.at("etc/systemd/system/lxc_autoscale_api.service.d/rest.conf");
+        assert_eq!(addition.exists(), is_rest);
+        assert!(installation.read("usr/local/bin/lxc-monitor").contains("lxc-monitor 0.1.0"));
+    }
+}
+
+/// The binaries are tried, with the configuration that is there, before anything is touched.
+#[test]
+fn what_would_not_run_replaces_nothing() {
+    let installation = Installation::new();
+    installation.install(&[]);
+    for name in BINARIES {
+        installation.release(name, "0.2.0", "true");
+    }
+    for (text, why) in [
+        ("just text\n", "lxc-monitor does not run here"),
+        ("#!/nonexistent/interpreter\n", "lxc-monitor does not run here"),
+        ("#!/bin/sh\nexit 3\n", "lxc-monitor does not run here"),
+        ("#!/bin/sh\necho lxc-autoscale-ml 0.2.0\n", "lxc-monitor is not lxc-monitor: its --version says"),
+    ] {
+        installation.release_text("lxc-monitor", text);
+        let (succeeds, said) = installation.try_install(&[]);
+        assert!(!succeeds && said.contains(why), "{text}: {said}");
+        assert!(installation.read("usr/local/bin/lxc-monitor").contains("0.1.0"), "{text}");
+    }
+    installation.release("lxc-monitor", "0.2.0", "true");
+    installation.write(CONFIG, "no_such_key = 1\n");
+    let (succeeds, said) = installation.try_install(&[]);
+    assert!(
+        !succeeds && said.contains("unknown key `no_such_key`") && said.contains("Nothing was changed"),
+        "{said}"
+    );
+    for name in BINARIES {
+        assert!(installation.read(&format!("usr/local/bin/{name}")).contains("0.1.0"), "{name}");
+    }
+    assert_eq!(installation.read(CONFIG), "no_such_key = 1\n");
+}
+
+#[test]
+fn an_upgrade_that_fails_halfway_puts_the_binaries_back() {
+    let installation = Installation::new();
+    installation.install(&[]);
+    for name in BINARIES {
+        installation.release(name, "0.2.0", "true");
+    }
+    // The last unit cannot be written.
+    let unit = installation.at("etc/systemd/system/lxc_autoscale_ml.service");
+    fs::remove_file(&unit).unwrap();
+    fs::create_dir(&unit).unwrap();
+    installation.write("etc/systemd/system/lxc_monitor.service", "# mine\n");
+    let (succeeds, said) = installation.try_install(&[]);
+    assert!(!succeeds && said.contains("putting back what was installed before"), "{said}");
+    for name in BINARIES {
+        assert!(installation.read(&format!("usr/local/bin/{name}")).contains("0.1.0"), "{name}: {said}");
+    }
+    assert_eq!(installation.read("etc/systemd/system/lxc_monitor.service"), "# mine\n");
+    fs::remove_dir(&unit).unwrap();
+    installation.install(&[]);
+    assert!(installation.read("usr/local/bin/lxc-monitor").contains("0.2.0"));
+}
+
+const ML: &str = "etc/lxc_autoscale_ml/lxc_autoscale_ml.toml";
+
+#[test]
+fn a_new_installation_says_what_it_does_and_can_be_told_to_do_less() {
+    let shipped = shipped("config/lxc_autoscale_ml.toml");
+    for (arguments, mode, says) in [
+        (&[][..], "auto", "Containers are resized without asking"),
+        (&["--mode", "auto"], "auto", "set mode = \"recommend\" below [scaling]"),
+        (&["--mode", "recommend"], "recommend", "No container is resized"),
+        (&["--mode", "approve"], "approve", "once you have accepted it"),
+    ] {
+        let installation = Installation::new();
+        let said = installation.install(arguments);
+        assert!(said.contains(says) && said.contains(&format!("scaling.mode is \"{mode}\"")), "{said}");
+        let (before, after) = shipped.split_once("\nmode = \"auto\"\n").unwrap();
+        assert_eq!(installation.read(ML), format!("{before}\nmode = \"{mode}\"\n{after}"), "{arguments:?}");
+        // Said once more, it is as it should be already.
+        installation.install(arguments);
+        assert!(installation.read(ML).contains(&format!("\nmode = \"{mode}\"\n")));
+    }
+    let (succeeds, said) = Installation::new().try_install(&["--mode", "off"]);
+    assert!(!succeeds && said.contains("--mode needs recommend, approve or auto"), "{said}");
+}
+
+#[test]
+fn the_mode_of_a_configuration_that_was_edited_is_its_owners() {
+    let installation = Installation::new();
+    installation.write(ML, "[scaling]\nmode = \"approve\"\n");
+    let (succeeds, said) = installation.try_install(&["--mode", "recommend"]);
+    assert!(!succeeds && said.contains("set scaling.mode = \"recommend\" there"), "{said}");
+    assert!(!installation.at("usr/local/bin/lxc-monitor").exists(), "nothing was begun");
+    let said = installation.install(&["--mode", "approve"]);
+    assert!(said.contains("kept your lxc_autoscale_ml.toml"), "{said}");
+    assert_eq!(installation.read(ML), "[scaling]\nmode = \"approve\"\n");
+    // One that nobody has edited is as good as new.
+    installation.write(ML, &shipped("config/lxc_autoscale_ml.toml"));
+    let said = installation.install(&["--mode", "recommend"]);
+    assert!(said.contains("No container is resized"), "{said}");
+}
+
+/// Whoever comes from the Python original believes that the containers it was to ignore are ignored.
+#[test]
+fn a_configuration_of_the_original_is_said_to_be_none() {
+    for (list, ids) in [
+        ("ignore_lxc: [\"101\", 102] # 7 of ours\n", "ignore = [101, 102]"),
+        (
+            "ignore_lxc:\n  - \"101\"\n# not 9\n- 102 # web\n\n  - '2001'\ninterval_seconds: 600\n",
+            "ignore = [101, 102, 2001]",
+        ),
+        ("ignore_lxc: [\n  \"101\",\n]\nscaling:\n  total_cores: 4\n", "ignore = [101]"),
+        ("ignore_lxc:\n", "ignore = []"),
+    ] {
+        let installation = Installation::new();
+        installation
+            .write("etc/lxc_autoscale_ml/lxc_autoscale_ml.yaml", &format!("log_level: DEBUG\n{list}"));
+        let said = installation.install(&[]);
+        assert!(said.contains("Your old lxc_autoscale_ml.yaml is not read"), "{said}");
+        assert!(
+            said.contains("ignore_lxc is now containers.ignore") && said.contains(&format!("{ids}\n")),
+            "{list}{said}"
+        );
+    }
+    let said = Installation::new().install(&[]);
+    assert!(!said.contains("is not read"), "{said}");
+}
+
+/// A machine that cannot build says so before it tries, and says what to install.
+#[test]
+fn what_a_build_needs_is_looked_for_first() {
+    let installation = Installation::new();
+    let tools = installation.directory.path().join("tools");
+    fs::create_dir(&tools).unwrap();
+    for name in ["bash", "cat", "cut", "dirname", "env", "rm", "sed", "sort"] {
+        std::os::unix::fs::symlink(format!("/usr/bin/{name}"), tools.join(name)).unwrap();
+    }
+    let install = || {
+        let mut command = Command::new(project().join("install.sh"));
+        let environment =
+            [("DESTDIR", installation.root()), ("PATH", tools.clone()), ("HOME", tools.clone())];
+        said(command.env_clear().envs(environment))
+    };
+    let cargo = |version: &str| {
+        installation.release_text("cargo", &format!("#!/bin/sh\necho 'cargo {version} (0000 2020-01-01)'\n"));
+        fs::rename(installation.binaries().join("cargo"), tools.join("cargo")).unwrap();
+    };
+    let (succeeds, said) = install();
+    assert!(
+        !succeeds && said.contains("or newer) is needed to build: curl") && said.contains("sh.rustup.rs"),
+        "{said}"
+    );
+    cargo("1.63.0");
+    let (succeeds, said) = install();
+    assert!(!succeeds && said.contains("cargo 1.63.0 is too old, Rust 1."), "{said}");
+    cargo("1.1000.0");
+    let (succeeds, said) = install();
+    assert!(!succeeds && said.contains("no cc found): apt install gcc"), "{said}");
+    assert!(!installation.root().exists(), "nothing was begun");
+}
+
+/// Once the program is gone, nobody knows which sizes there were before.
+#[test]
+fn uninstalling_asks_while_sizes_can_still_be_put_back() {
+    let installation = Installation::new();
+    installation.write("etc/lxc_autoscale_ml/proxmox_token", "autoscale@pve!scaler=8a8e6a5e-0000\n");
+    installation.install(&[]);
+    for arguments in [&[][..], &["--purge"]] {
+        let (succeeds, said) = installation.run("uninstall.sh", arguments);
+        assert!(!succeeds && said.contains("nothing was removed: say --yes"), "{said}");
+        assert!(said.contains("lxc-autoscale-api undo --all --to original"), "{said}");
+        assert!(installation.at("usr/local/bin/lxc-autoscale-api").exists());
+    }
+    let said = installation.uninstall(&[]);
+    assert!(said.contains("lxc-autoscale-api undo --all --to original"), "{said}");
+    for remains in ["pveum user token remove 'autoscale@pve' 'scaler'", "pveum user delete", "proxmox_token"]
+    {
+        assert!(said.contains(remains), "{said}");
+    }
+    assert!(!said.contains("8a8e"), "{said}");
+    let said = installation.uninstall(&["--purge"]);
+    assert!(!said.contains("undo --all") && said.contains("pveum user token remove"), "{said}");
+    assert!(!installation.at("etc/lxc_autoscale_ml").exists());
 }

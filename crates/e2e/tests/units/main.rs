@@ -4,6 +4,7 @@
 
 mod exposure;
 mod installer;
+mod services;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -26,15 +27,38 @@ struct Installation {
 
 impl Installation {
     fn new() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let binaries = directory.path().join("release");
-        fs::create_dir(&binaries).unwrap();
-        // Their content does not matter to the installer.
+        let installation = Self { directory: tempfile::tempdir().unwrap() };
         for name in BINARIES {
-            fs::write(binaries.join(name), "#!/bin/sh\n").unwrap();
-            fs::set_permissions(binaries.join(name), fs::Permissions::from_mode(0o755)).unwrap();
+            installation.release(name, "0.1.0", "true");
         }
-        Self { directory }
+        installation
+    }
+
+    /// Puts a binary into the directory that is installed from, as far as the scripts use one: it says its version,
+    /// reads a configuration, and starts, or does not.
+    fn release(&self, name: &str, version: &str, run: &str) {
+        let refuse = format!("echo '{name}: unknown key `no_such_key`' >&2; exit 1");
+        let mode = "sed -n '/^\\[scaling\\]/,/^\\[/s/^mode = /scaling.mode  /p' \"$3\"";
+        self.release_text(
+            name,
+            &format!(
+                "#!/bin/sh\ncase $1 in\n--version) echo '{name} {version}' ;;\n\
+                 config) if grep -q no_such_key \"$3\"; then {refuse}; fi; {mode} ;;\nrun) {run} ;;\nesac\n"
+            ),
+        );
+    }
+
+    /// Puts something else into its place.
+    fn release_text(&self, name: &str, text: &str) {
+        let path = self.binaries().join(name);
+        fs::create_dir_all(self.binaries()).unwrap();
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    /// The directory that is installed from.
+    fn binaries(&self) -> PathBuf {
+        self.directory.path().join("release")
     }
 
     /// The directory that represents `/`.
@@ -59,26 +83,33 @@ impl Installation {
 
     /// Whether a script succeeds, with its output.
     fn run(&self, script: &str, arguments: &[&str]) -> (bool, String) {
-        let done = output(Command::new(project().join(script)).args(arguments).env("DESTDIR", self.root()));
-        (
-            done.status.success(),
-            String::from_utf8(done.stdout).unwrap() + &String::from_utf8_lossy(&done.stderr),
-        )
+        said(Command::new(project().join(script)).args(arguments).env("DESTDIR", self.root()))
     }
 
     #[track_caller]
     fn install(&self, arguments: &[&str]) -> String {
-        let binaries = self.directory.path().join("release").display().to_string();
-        let (succeeds, said) = self.run("install.sh", &[&["--binaries", &binaries], arguments].concat());
+        let (succeeds, said) = self.try_install(arguments);
         assert!(succeeds, "{said}");
         said
     }
 
-    #[track_caller]
-    fn uninstall(&self, arguments: &[&str]) {
-        let (succeeds, said) = self.run("uninstall.sh", arguments);
-        assert!(succeeds, "{said}");
+    fn try_install(&self, arguments: &[&str]) -> (bool, String) {
+        let binaries = self.binaries().display().to_string();
+        self.run("install.sh", &[&["--binaries", &binaries], arguments].concat())
     }
+
+    #[track_caller]
+    fn uninstall(&self, arguments: &[&str]) -> String {
+        let (succeeds, said) = self.run("uninstall.sh", &[&["--yes"], arguments].concat());
+        assert!(succeeds, "{said}");
+        said
+    }
+}
+
+/// Whether a command succeeds, with its output. There is no terminal at which it could ask.
+fn said(command: &mut Command) -> (bool, String) {
+    let done = output(command.stdin(std::process::Stdio::null()));
+    (done.status.success(), String::from_utf8(done.stdout).unwrap() + &String::from_utf8_lossy(&done.stderr))
 }
 
 /// As called by `install.sh` on a node.

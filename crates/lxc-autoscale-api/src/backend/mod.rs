@@ -20,7 +20,7 @@ use self::pct::PctHost;
 use self::rest::{RestHost, RestSetupError};
 use self::watch::{Call, Standing};
 use crate::auth::keys::hex;
-use crate::config::{BackendChoice, Config};
+use crate::config::{BackendChoice, Config, TokenPlace};
 use crate::params::{Hostname, SnapshotName};
 
 mod ha;
@@ -36,7 +36,7 @@ pub mod watch;
 #[derive(Debug)]
 pub enum Opened {
     /// The `pct` program.
-    Pct(PctHost),
+    Pct(Box<PctHost>),
     /// Proxmox's REST API.
     Rest(Box<RestHost>),
 }
@@ -48,13 +48,30 @@ impl Opened {
     /// [`RestSetupError`] if the REST API is to be used and cannot be. There is no fallback to `pct`: whoever
     /// configured a token does not expect this server to act as root.
     pub fn new(config: &Config, node_name: Option<&str>) -> Result<Self, RestSetupError> {
-        match (config.backend, config.rest.token_path()) {
+        Self::with_token(config, config.rest.token().as_ref(), node_name)
+    }
+
+    /// The same with a token that was found.
+    ///
+    /// # Errors
+    /// As for [`Self::new`].
+    pub fn with_token(
+        config: &Config,
+        token: Option<&TokenPlace>,
+        node_name: Option<&str>,
+    ) -> Result<Self, RestSetupError> {
+        match (config.backend, token) {
             (BackendChoice::Pct, _) | (BackendChoice::Auto, None) => {
-                Ok(Self::Pct(PctHost::new(config.pct.clone(), config.paths.clone())))
+                let host = PctHost::new(config.pct.clone(), config.paths.clone());
+                Ok(Self::Pct(Box::new(host)))
             }
             (BackendChoice::Rest, None) => Err(RestSetupError::NoToken),
             (BackendChoice::Rest | BackendChoice::Auto, Some(token)) => {
-                let host = RestHost::open(&config.rest, &token, node_name)?;
+                let path = match token {
+                    TokenPlace::File(path) | TokenPlace::Credential(path) | TokenPlace::Unit(path) => path,
+                    TokenPlace::Closed => return Err(RestSetupError::ClosedToken),
+                };
+                let host = RestHost::open(&config.rest, path, node_name)?;
                 Ok(Self::Rest(Box::new(host)))
             }
         }
@@ -63,7 +80,7 @@ impl Opened {
     /// The back end as the actions use it.
     pub fn into_host(self) -> Arc<dyn ContainerHost> {
         match self {
-            Self::Pct(host) => Arc::new(host),
+            Self::Pct(host) => Arc::new(*host),
             Self::Rest(host) => Arc::new(*host),
         }
     }

@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::seconds;
 use crate::backend::rest::Fingerprint;
+use crate::unit::Unit;
 
 /// The environment variable with which systemd names the directory of a unit's credentials (systemd.exec(5),
 /// `LoadCredential=`).
@@ -24,6 +25,19 @@ pub enum BackendChoice {
     Pct,
     /// Proxmox's REST API.
     Rest,
+}
+
+/// Where the token is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TokenPlace {
+    /// In the file `rest.token_file`.
+    File(PathBuf),
+    /// In a file that systemd has passed to this process.
+    Credential(PathBuf),
+    /// In a file that systemd passes to the service, not to this process.
+    Unit(PathBuf),
+    /// Where only systemd can read it, which passes it to the service.
+    Closed,
 }
 
 /// `[rest]`
@@ -67,16 +81,27 @@ impl Default for RestConfig {
 }
 
 impl RestConfig {
-    /// The file with the token: `token_file` if set, otherwise the credential if systemd has passed it.
-    pub fn token_path(&self) -> Option<PathBuf> {
+    /// The token: `token_file` if set, otherwise the credential if systemd has passed it.
+    pub fn token(&self) -> Option<TokenPlace> {
         if !self.token_file.as_os_str().is_empty() {
-            return Some(self.token_file.clone());
+            return Some(TokenPlace::File(self.token_file.clone()));
         }
         if self.token_credential.is_empty() {
             return None;
         }
         let directory = PathBuf::from(std::env::var_os(CREDENTIALS_DIRECTORY)?);
-        Some(directory.join(&self.token_credential)).filter(|path| path.exists())
+        let passed = Some(directory.join(&self.token_credential)).filter(|path| path.exists());
+        passed.map(TokenPlace::Credential)
+    }
+
+    /// The token that the service uses, asked in a shell: to that one systemd has passed nothing, so the unit says
+    /// which file it passes to the service.
+    pub fn token_of_service(&self, unit: &Unit) -> Option<TokenPlace> {
+        let in_unit = || {
+            let file = unit.credential(&self.token_credential)?;
+            Some(file.map_or(TokenPlace::Closed, |file| TokenPlace::Unit(file.to_owned())))
+        };
+        self.token().or_else(in_unit)
     }
 
     /// Time limit of calls that only read.
@@ -135,11 +160,8 @@ mod tests {
 
     #[test]
     fn without_a_file_there_is_no_token() {
-        assert_eq!(
-            RestConfig { token_credential: String::new(), ..RestConfig::default() }.token_path(),
-            None
-        );
+        assert_eq!(RestConfig { token_credential: String::new(), ..RestConfig::default() }.token(), None);
         let config = RestConfig { token_file: PathBuf::from("/etc/token"), ..RestConfig::default() };
-        assert_eq!(config.token_path(), Some(PathBuf::from("/etc/token")));
+        assert_eq!(config.token(), Some(TokenPlace::File(PathBuf::from("/etc/token"))));
     }
 }

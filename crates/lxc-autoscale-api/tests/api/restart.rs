@@ -41,17 +41,22 @@ pub(crate) fn killed_while(
     server.wait_for("settled");
     // The record in the audit log is written after the line in the service log.
     loop {
-        let line = last_line(node);
-        if line["event"] != "begun" {
-            return (line, server);
+        // There may be none at all yet: the server was killed before it had written that the change began.
+        match newest_line(node) {
+            Some(line) if line["event"] != "begun" => return (line, server),
+            _ => {}
         }
         std::thread::yield_now();
     }
 }
 
 pub(crate) fn last_line(node: &Node) -> Value {
+    newest_line(node).unwrap()
+}
+
+fn newest_line(node: &Node) -> Option<Value> {
     let text = fs::read_to_string(node.root().join("audit.jsonl")).unwrap();
-    serde_json::from_str(text.lines().last().unwrap()).unwrap()
+    Some(serde_json::from_str(text.lines().last()?).unwrap())
 }
 
 pub(crate) fn clone_104() -> Value {

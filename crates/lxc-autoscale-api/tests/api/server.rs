@@ -405,6 +405,7 @@ fn check_says_what_works() {
     assert_eq!(code, Some(i32::from(!is_root)), "{stdout}");
     for line in [
         "node           this is node proxmox",
+        "backend        pct, because there is no API token",
         "configuration  2 containers in",
         "running_state  running now: 1 container",
     ] {
@@ -414,6 +415,12 @@ fn check_says_what_works() {
     let (code, stdout, _) = run_to_end(&node, "check");
     assert_eq!(code, Some(1));
     assert!(stdout.contains("FAILED   pct"), "{stdout}");
+    // Whatever is wrong, the next line says what to do about it.
+    let lines: Vec<&str> = stdout.lines().collect();
+    for (index, line) in lines.iter().enumerate().filter(|(_, line)| !line.starts_with("ok ")) {
+        let is_hint = |line: &&str| line.trim_start().starts_with("-> ");
+        assert!(is_hint(line) || lines.get(index + 1).is_some_and(is_hint), "{line}: {stdout}");
+    }
 }
 
 /// A configuration whose read hangs, as can happen in `/etc/pve`, must block only the request that reads it.

@@ -315,6 +315,23 @@ fn the_past_of_another_container_with_the_same_id_is_not_taken_for_its_own() {
     assert!(known.cpu.unwrap().known_seconds <= 60);
 }
 
+/// The monitor saw the id go from one container to another, so its history already has the new name; this daemon forgot
+/// the old one after a day, or lost its checkpoint.
+#[test]
+fn what_is_from_before_a_number_went_to_this_container_is_not_learnt() {
+    let scratch = tempfile::tempdir().unwrap();
+    let config = config(scratch.path());
+    store(&config.metrics.history, 60, 2.5, 1500.0);
+    let database = rusqlite::Connection::open(&config.metrics.history).unwrap();
+    let begins_ms = (BEGIN - 3600) * 1000;
+    database.execute("INSERT INTO epochs VALUES (100, ?1, 'bigdb')", [begins_ms]).unwrap();
+    let mut pipeline = begin(&config);
+    pipeline.take(snapshot(1));
+    let known = pipeline.history().container(vmid(100)).unwrap().model.recommend(at(1));
+    let known_seconds = known.cpu.unwrap().known_seconds;
+    assert!((1800..=3600 + 120).contains(&known_seconds), "{known_seconds}");
+}
+
 /// The daemon started before the monitor had created its database, or before it could be read.
 #[test]
 fn a_history_that_comes_later_is_learnt_from_all_the_same() {

@@ -30,6 +30,7 @@ pub use situation::{Allocation, AnomalyScore, LastChanges, NodeSituation, Obstac
 use std::fmt;
 
 use jiff::Timestamp;
+use lxc_autoscale_core::container_config::has_tag;
 use serde::{Deserialize, Serialize};
 
 use self::weigh::Case;
@@ -424,7 +425,7 @@ fn obstacle(policy: &Policy, mode: Mode, obstacles: &Obstacles) -> Option<Reason
     if let Some(lock) = &obstacles.lock {
         return Some(Reason::Locked { lock: lock.clone() });
     }
-    obstacles.tags.contains(&policy.off_tag).then(|| Reason::TaggedOff { tag: policy.off_tag.clone() })
+    has_tag(&obstacles.tags, &policy.off_tag).then(|| Reason::TaggedOff { tag: policy.off_tag.clone() })
 }
 
 fn usable_observation<'a>(

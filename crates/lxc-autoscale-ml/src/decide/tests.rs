@@ -314,6 +314,7 @@ fn obstacles_win() {
     both(|world| world.obstacles.template = true, "the container is a template");
     both(|world| world.obstacles.stopped = true, "the container does not run");
     both(|world| world.obstacles.tags.push("autoscale-off".to_owned()), "it carries the tag `autoscale-off`");
+    both(|world| world.obstacles.tags.push("Autoscale-OFF".to_owned()), "it carries the tag `autoscale-off`");
     both(
         |world| (world.policy.cpu.mode, world.policy.memory.mode) = (Mode::Off, Mode::Off),
         "the policy's mode is off",

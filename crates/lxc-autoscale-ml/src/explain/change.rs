@@ -1,6 +1,7 @@
 //! The single changes, and how each is put into what a decision was made from.
 
 use jiff::{SignedDuration, Timestamp};
+use lxc_autoscale_core::container_config::has_tag;
 use serde::Serialize;
 
 use super::World;
@@ -125,7 +126,7 @@ pub(super) fn discrete(world: &World, resource: Resource) -> Vec<Change> {
         (policy.mode(resource) == Mode::Off && !policy.ignored).then_some(Change::ModeAuto),
         obstacles.stopped.then_some(Change::Running),
         obstacles.lock.is_some().then_some(Change::NotLocked),
-        obstacles.tags.contains(&policy.off_tag).then_some(Change::NotTagged),
+        has_tag(&obstacles.tags, &policy.off_tag).then_some(Change::NotTagged),
         guard.disturbance.is_some().then_some(Change::Undisturbed),
         until.map(|until| Change::NotByHand { until }),
         standing.boost.map(|boost| Change::NotBoosted { until: boost.ends }),
@@ -261,7 +262,9 @@ impl Change {
             Self::NoOomRun => world.inputs.guard.oom_run = None,
             Self::NoBudget => world.inputs.guard.budget = None,
             Self::NotLocked => world.inputs.obstacles.lock = None,
-            Self::NotTagged => world.inputs.obstacles.tags.retain(|tag| *tag != world.policy.off_tag),
+            Self::NotTagged => {
+                world.inputs.obstacles.tags.retain(|tag| !tag.eq_ignore_ascii_case(&world.policy.off_tag));
+            }
             Self::Running => world.inputs.obstacles.stopped = false,
             Self::NotPinned => world.inputs.obstacles.pinned_cpuset = None,
         }

@@ -52,7 +52,7 @@ fn the_higher_layer_wins_key_by_key() {
         scaling.memory.min_mib = 200
         scaling.memory.min_shrink_mib = 10
         [policy.databases]
-        tags = ["db"]
+        tags = ["Db"]
         scaling.memory.margin_percent = 30
         scaling.memory.min_mib = 300
         [policy.pool]
@@ -65,7 +65,7 @@ fn the_higher_layer_wins_key_by_key() {
     "#;
     check(
         text,
-        &container(104, "db", &["db"], Pool::In("services".to_owned())),
+        &container(104, "db", &["DB"], Pool::In("services".to_owned())),
         &[
             ("scaling.memory.min_mib", "400", "policy main"),
             ("scaling.memory.margin_percent", "30.0", "policy databases"),

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use lxc_autoscale_core::Vmid;
+use lxc_autoscale_core::container_config::has_tag;
 use serde::{Deserialize, Deserializer, Serialize, de};
 
 /// The pool of a container.
@@ -116,7 +117,7 @@ impl Selector {
             note(Specificity::Name);
         }
         if !self.tags.is_empty() {
-            if !self.tags.iter().any(|tag| identity.tags.contains(tag)) {
+            if !self.tags.iter().any(|tag| has_tag(&identity.tags, tag)) {
                 return Match::No;
             }
             note(Specificity::Tag);

@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer, de};
 use super::defaults;
 use super::engine::Settings;
 use super::metric::{Direction, Scope, Unit};
-use super::rule::{Overrides, Rule, RuleEdit, RuleSet};
+use super::rule::{self, Overrides, Rule, RuleEdit, RuleSet};
 
 /// Longest hold time, in seconds: a week.
 const MAX_HOLD_SECONDS: u64 = 7 * 24 * 60 * 60;
@@ -50,7 +50,11 @@ impl AlertsConfig {
         let rules = if self.enabled {
             RuleSet {
                 rules: self.rules.clone(),
-                tags: self.tags.clone(),
+                tags: self
+                    .tags
+                    .iter()
+                    .map(|(tag, overrides)| (rule::folded(tag).into_owned(), overrides.clone()))
+                    .collect(),
                 containers: self.containers.clone(),
             }
         } else {
@@ -90,7 +94,13 @@ impl Validate for AlertsConfig {
             check_name(name)?;
             check_rule(&format!("alerts.rule.{name}"), rule)?;
         }
+        let mut seen = BTreeMap::new();
         for (tag, overrides) in &self.tags {
+            check_tag(tag)?;
+            if let Some(other) = seen.insert(rule::folded(tag), tag) {
+                let problem = format!("is the same tag as `{other}`: small and capital letters are one");
+                return Err(BrokenRule::new(format!("alerts.tag.{tag}"), problem));
+            }
             self.check_overrides(&format!("alerts.tag.{tag}"), overrides)?;
         }
         for (vmid, overrides) in &self.containers {
@@ -139,6 +149,18 @@ fn check_name(name: &str) -> Result<(), BrokenRule> {
         holds,
         format!("alerts.rule.{name}"),
         "must be named with small letters, digits, - and _ only",
+    )
+}
+
+/// Proxmox refuses any other tag, so an override for one would never apply.
+fn check_tag(tag: &str) -> Result<(), BrokenRule> {
+    let begins = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    let goes_on = |byte: u8| begins(byte) || b"-+.".contains(&byte);
+    let holds = tag.bytes().next().is_some_and(begins) && tag.bytes().all(goes_on);
+    BrokenRule::unless(
+        holds,
+        format!("alerts.tag.{tag}"),
+        "can be no tag of Proxmox: those have letters, digits, _, -, + and ., and begin with a letter, a digit or _",
     )
 }
 

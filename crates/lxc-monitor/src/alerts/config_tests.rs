@@ -118,6 +118,33 @@ fn overrides_are_checked_too() {
 }
 
 #[test]
+fn tags_are_those_of_proxmox_whatever_their_case() {
+    let config = alerts("[alerts.tag.DataBase.rule.memory]\nenabled = false\n");
+    let settings = config.settings(Duration::from_mins(1));
+    let rule = settings.rules.rules["memory"];
+    for (tag, want) in [("database", false), ("DATABASE", false), ("data", true)] {
+        let tags = [tag.to_owned()];
+        let rule = settings.rules.for_container("memory", rule, "104".parse().unwrap(), Some(&tags));
+        assert_eq!(rule.unwrap().enabled, want, "{tag}");
+    }
+    for tag in ["web", "Web-1", "_a", "9.x+y"] {
+        alerts(&format!("[alerts.tag.\"{tag}\".rule.memory]\nenabled = false\n"));
+    }
+    for tag in ["a b!", "", "-a", "büro", "a;b"] {
+        let text = format!("[alerts.tag.\"{tag}\".rule.memory]\nenabled = false\n");
+        let (line, problem) = parse::<MonitorConfig>(&text).unwrap_err();
+        let problem = problem.to_string();
+        assert_eq!(line, 1, "{problem}");
+        assert!(problem.starts_with(&format!("`alerts.tag.{tag}` can be no tag of Proxmox: ")), "{problem}");
+    }
+    let (_, problem) = parse::<MonitorConfig>(
+        "[alerts.tag.db.rule.memory]\nenabled = false\n[alerts.tag.DB.rule.swap]\nenabled = false\n",
+    )
+    .unwrap_err();
+    assert!(problem.to_string().contains("is the same tag as `"), "{problem}");
+}
+
+#[test]
 fn overrides_reach_the_engine() {
     let config = alerts("[alerts.container.104.rule.memory]\ntrigger = 60\nclear = 50\n");
     let settings = config.settings(Duration::from_mins(1));

@@ -11,8 +11,13 @@
 //! ## Missing values
 //!
 //! A missing value neither fires nor clears. If it was missing for longer than the limit for missing data, hold times
-//! start anew, because nobody saw that the level was held; so they do if the monitor itself was away, or the clock was
-//! changed, by more than that. If the clock was set back, the running hold time starts anew.
+//! start anew, because nobody saw that the level was held; so they do if the monitor itself was away for longer than that.
+//!
+//! ## Time
+//!
+//! Hold times are those of the node's uptime: when the clock was set, every stored time is moved by as much. Where there
+//! is no uptime to tell that by, and over a restart of the node, the wall clock has to do: a hold time that began after
+//! now starts anew, and so does every one if it went ahead by more than data may be missing.
 //!
 //! ## Other ends of an alert
 //!
@@ -28,7 +33,7 @@ use lxc_autoscale_core::{RecordTime, Run, Vmid};
 use super::metric::{Metric, Scope};
 use super::outcome::{Active, Change, ClearReason, Outcome, Transition};
 use super::rule::{Rule, RuleSet};
-use super::state::{AlertState, Firing, Remembered, State, Subject};
+use super::state::{AlertState, Firing, Remembered, State, Subject, Uptime};
 
 /// The engine's settings.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,12 +45,20 @@ pub struct Settings {
 }
 
 /// Evaluates a snapshot.
-pub fn evaluate(settings: &Settings, snapshot: &Snapshot, previous: State) -> Outcome {
+pub fn evaluate(settings: &Settings, snapshot: &Snapshot, mut previous: State) -> Outcome {
     let now = snapshot.summary.collection_start_time;
+    let uptime = snapshot.summary.node.as_ref().and_then(|node| node.uptime_seconds);
+    let uptime = uptime.filter(|seconds| seconds.is_finite()).map(|seconds| Uptime { at: now, seconds });
+    let clock_step = uptime.and_then(|uptime| previous.clock_step(uptime));
+    if let Some(step) = clock_step {
+        previous.move_times(step);
+    }
+    let last_uptime = uptime.or(previous.last_uptime);
+    let last = previous.moment();
     // The state of the containers is moved, because most of it does not change in a cycle.
-    let State { last_cycle, alerts, mut containers } = previous;
+    let State { last_cycle, alerts, mut containers, .. } = previous;
     let was_away = last_cycle.is_some_and(|last| settings.no_data_after < elapsed(last, now));
-    let mut cycle = Cycle { settings, alerts: &alerts, now, was_away, outcome: Outcome::default() };
+    let mut cycle = Cycle { settings, alerts: &alerts, now, last, was_away, outcome: Outcome::default() };
     cycle.node(snapshot);
     let n_before = containers.len();
     cycle.containers(snapshot, &mut containers);
@@ -54,8 +67,9 @@ pub fn evaluate(settings: &Settings, snapshot: &Snapshot, previous: State) -> Ou
         containers = containers.into_iter().collect();
     }
     let mut outcome = cycle.outcome;
-    outcome.is_changed |= outcome.state.alerts != alerts;
+    outcome.is_changed |= outcome.state.alerts != alerts || clock_step.is_some();
     outcome.state.last_cycle = Some(now);
+    outcome.state.last_uptime = last_uptime;
     outcome.state.containers = containers;
     outcome
 }
@@ -66,6 +80,8 @@ struct Cycle<'a> {
     /// The alerts of the previous cycle.
     alerts: &'a BTreeMap<Subject, BTreeMap<String, AlertState>>,
     now: RecordTime,
+    /// When the last cycle was; `None` in the first one.
+    last: Option<Run>,
     /// Whether so much time passed unseen that hold times start anew.
     was_away: bool,
     outcome: Outcome,
@@ -99,9 +115,15 @@ impl Cycle<'_> {
             let run = Run::of(record, snapshot.summary.node.as_ref());
             self.running(*vmid, record, run, remembered.entry(*vmid).or_default());
         }
-        // If the containers could not be listed, none of them counts as gone.
-        let is_blind = snapshot.summary.node.as_ref().is_some_and(|node| node.missing.contains("containers"));
+        // If the containers, or those that are stopped, could not be listed, none of them counts as gone.
+        let is_blind = snapshot.summary.node.as_ref().is_some_and(|node| {
+            ["containers", "stopped_containers"].into_iter().any(|field| node.missing.contains(field))
+        });
         let stopped: BTreeSet<Vmid> = snapshot.summary.stopped_containers.iter().copied().collect();
+        // One that has not run so far begins with no kills.
+        for vmid in &stopped {
+            remembered.entry(*vmid).or_default();
+        }
         remembered.retain(|vmid, was| {
             if snapshot.containers.contains_key(vmid) {
                 true
@@ -116,7 +138,14 @@ impl Cycle<'_> {
 
     fn running(&mut self, vmid: Vmid, record: &ContainerRecord, run: Run, was: &mut Remembered) {
         let counted = record.memory_events.and_then(|events| events.oom_kill);
-        let has_restarted = was.run.and_then(|before| run.restarted_since(&before)) == Some(true);
+        let has_restarted = |earlier: Run| run.restarted_since(&earlier) == Some(true);
+        // A new run counts from zero; so does one that began after the last cycle. A counter that went back without
+        // either says nothing, nor does the first one of a container that may have run before.
+        let counted_from = match was.oom_kills {
+            _ if was.run.is_some_and(has_restarted) => Some(0),
+            None if self.last.is_some_and(has_restarted) => Some(0),
+            before => before,
+        };
         let is_unread = record.configuration.is_none() && record.missing.contains("configuration");
         let tags = match &record.configuration {
             Some(stored) => Some(stored.tags.as_slice()),
@@ -132,11 +161,9 @@ impl Cycle<'_> {
             name: record.configuration.as_ref().and_then(|stored| stored.name.as_deref()),
             record: Some(record),
             tags,
-            // A new run counts from zero; a counter that went back without one says nothing.
-            oom_kills: was
-                .oom_kills
+            oom_kills: counted_from
                 .zip(counted)
-                .and_then(|(before, counted)| counted.checked_sub(if has_restarted { 0 } else { before }))
+                .and_then(|(before, counted)| counted.checked_sub(before))
                 .map(|kills| kills as f64),
             stopped: Some(0.0),
         };

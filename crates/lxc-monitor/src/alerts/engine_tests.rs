@@ -78,6 +78,20 @@ fn oom_kills_after(second: i64, uptime_seconds: f64, kills: u64) -> Snapshot {
     snapshot
 }
 
+/// No container, on the same node.
+fn none_after(second: i64) -> Snapshot {
+    let mut snapshot = empty(second);
+    snapshot.summary.node.as_mut().unwrap().uptime_seconds = Some(1000.0 + second as f64);
+    snapshot
+}
+
+/// The same by a clock that was set ahead.
+fn clock_set(mut snapshot: Snapshot, seconds: i64) -> Snapshot {
+    let time = &mut snapshot.summary.collection_start_time;
+    *time = time.later_by(SignedDuration::from_secs(seconds));
+    snapshot
+}
+
 fn stopped(second: i64) -> Snapshot {
     let mut snapshot = empty(second);
     snapshot.summary.stopped_containers.push(vmid(104));
@@ -88,6 +102,14 @@ fn blind(second: i64) -> Snapshot {
     let mut snapshot = empty(second);
     let missing = [("containers", "no control groups".into())].into_iter().collect();
     snapshot.summary.node = Some(NodeRecord { missing, ..NodeRecord::default() });
+    snapshot
+}
+
+/// `/etc/pve/lxc` could not be read since the monitor started, and the container does not run.
+fn unlisted(second: i64) -> Snapshot {
+    let mut snapshot = empty(second);
+    let node = snapshot.summary.node.as_mut().unwrap();
+    node.missing.insert("stopped_containers", "pmxcfs is away".into());
     snapshot
 }
 
@@ -194,6 +216,52 @@ fn a_level_that_nobody_saw_held_was_not_held() {
     check_cpu(&[(0, 95.0), (60, 95.0), (-5000, 95.0), (-4900, 95.0)], &["-4900 cpu fired"]);
 }
 
+/// Seconds of the wall clock and of the node's uptime, with CPU usage.
+#[track_caller]
+fn check_clock(looks: &[(i64, f64, f64)], want: &[&str]) {
+    let look = |(second, uptime, percent): &(i64, f64, f64)| {
+        let mut snapshot = cpu(*second, *percent);
+        snapshot.summary.node.as_mut().unwrap().uptime_seconds = Some(*uptime);
+        snapshot
+    };
+    let snapshots: Vec<_> = looks.iter().map(look).collect();
+    check(&[("cpu", CPU)], &snapshots, want);
+}
+
+#[test]
+fn a_hold_time_is_that_of_the_node_and_not_of_a_clock_that_is_set() {
+    // Set ahead by nine minutes, and by two months.
+    check_clock(&[(0, 1000.0, 95.0), (541, 1001.0, 95.0), (639, 1099.0, 95.0)], &[]);
+    check_clock(&[(0, 1000.0, 95.0), (541, 1001.0, 95.0), (640, 1100.0, 95.0)], &["640 cpu fired"]);
+    let months = [(0, 1000.0, 95.0), (5_000_060, 1060.0, 95.0), (5_000_100, 1100.0, 95.0)];
+    check_clock(&months, &["5000100 cpu fired"]);
+    // Set back.
+    check_clock(&[(0, 1000.0, 95.0), (-500, 1060.0, 95.0), (-460, 1100.0, 95.0)], &["-460 cpu fired"]);
+    // The time to clear, too.
+    let fired = [(0, 1000.0, 95.0), (100, 1100.0, 95.0), (160, 1160.0, 20.0)];
+    let then = |more: [(i64, f64, f64); 2]| [fired.as_slice(), &more].concat();
+    check_clock(&then([(300, 1161.0, 20.0), (348, 1209.0, 20.0)]), &["100 cpu fired"]);
+    let cleared = then([(300, 1161.0, 20.0), (349, 1210.0, 20.0)]);
+    check_clock(&cleared, &["100 cpu fired", "349 cpu recovered"]);
+    // The node was restarted: the wall clock tells how long that took.
+    check_clock(&[(0, 1000.0, 95.0), (60, 30.0, 95.0), (100, 70.0, 95.0)], &["100 cpu fired"]);
+    // The monitor was away for longer than data may be missing, though the clock says otherwise.
+    check_clock(&[(0, 1000.0, 95.0), (60, 6000.0, 95.0), (120, 6060.0, 95.0)], &[]);
+}
+
+#[test]
+fn a_state_of_an_earlier_version_goes_on() {
+    let (_, before) = run(&settings(&[("cpu", CPU)]), &[cpu(0, 95.0), cpu(60, 95.0)]);
+    let mut saved = serde_json::to_value(&before.state).unwrap();
+    assert!(saved.as_object_mut().unwrap().remove("last_uptime").is_none());
+    let mut snapshot = cpu(100, 95.0);
+    snapshot.summary.node.as_mut().unwrap().uptime_seconds = Some(5000.0);
+    let state = serde_json::from_value(saved).unwrap();
+    let outcome = evaluate(&settings(&[("cpu", CPU)]), &snapshot, state);
+    assert_eq!(outcome.transitions.iter().map(shown).collect::<Vec<_>>(), ["100 cpu fired"]);
+    assert_eq!(outcome.state.last_uptime, Some(Uptime { at: at(100), seconds: 5000.0 }));
+}
+
 #[test]
 fn a_container_that_stops_or_vanishes_ends_its_alerts() {
     let fired = || vec![cpu(0, 95.0), cpu(100, 95.0)];
@@ -211,6 +279,9 @@ fn a_container_that_stops_or_vanishes_ends_its_alerts() {
     // The containers could not be listed.
     let unseen = then(vec![blind(160), blind(500), blind(1000), blind(1500), cpu(1560, 95.0)]);
     check(&[("cpu", CPU)], &unseen, &["100 cpu fired"]);
+    // Those that are stopped could not be listed, because Proxmox's configuration could not be read.
+    let unlisted = [unlisted(160), unlisted(500), unlisted(1000), unlisted(1500), cpu(1560, 95.0)];
+    check(&[("cpu", CPU)], &then(unlisted.to_vec()), &["100 cpu fired"]);
     // It came back: the short absence does not count.
     let back = then(vec![empty(160), empty(500), cpu(560, 95.0), empty(620), empty(1000)]);
     check(&[("cpu", CPU)], &back, &["100 cpu fired"]);
@@ -249,6 +320,16 @@ fn oom_kills_are_counted_from_the_first_look() {
     let again = [oom_kills_after(0, 500.0, 5), oom_kills_after(60, 560.0, 2), oom_kills_after(120, 620.0, 3)];
     check(&again, &["120 oom fired"]);
     check(&[oom_kills(0, 7), stopped(60), oom_kills(120, 8)], &["120 oom fired"]);
+    // It was stopped when it was seen for the first time, or is younger than the last cycle: its first count is of kills
+    // since then.
+    check(&[stopped(0), oom_kills(60, 4)], &["60 oom fired"]);
+    check(&[stopped(0), oom_kills(60, 0)], &[]);
+    check(&[none_after(0), oom_kills_after(60, 30.0, 4)], &["60 oom fired"]);
+    check(&[blind(0), oom_kills_after(60, 30.0, 4)], &["60 oom fired"]);
+    // It may have been running, and could not be looked at; or this monitor is new.
+    check(&[none_after(0), oom_kills_after(60, 500.0, 4)], &[]);
+    check(&[none_after(0), oom_kills(60, 4)], &[]);
+    check(&[oom_kills_after(0, 0.1, 4), oom_kills_after(60, 60.1, 4)], &[]);
     // A kill between two looks is not lost when the counter was unreadable in between.
     check(&[oom_kills(0, 7), cpu(60, 1.0), oom_kills(120, 8)], &["120 oom fired"]);
     let quiet = [oom_kills(0, 0), oom_kills(60, 1), oom_kills(120, 1), oom_kills(700, 1), oom_kills(720, 1)];
@@ -296,6 +377,8 @@ fn only_what_a_restart_would_lose_is_a_change() {
     for (what, snapshot, want) in [
         ("seen for the first time", oom_kills_after(0, 500.0, 0), true),
         ("time goes by", oom_kills_after(60, 560.0, 0), false),
+        ("the clock is set", clock_set(oom_kills_after(60, 560.0, 0), 7), true),
+        ("and back", oom_kills_after(60, 560.0, 0), true),
         ("a kill", oom_kills_after(120, 620.0, 1), true),
         ("a restart with as many kills", oom_kills_after(180, 10.0, 1), false),
         ("a level is reached", cpu(240, 95.0), true),

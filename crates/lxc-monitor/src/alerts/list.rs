@@ -1,11 +1,13 @@
 //! `lxc-monitor alerts`: the firing alerts, for people and for programs.
 //!
-//! The alerts come from the state file; their values come from the newest record of the metrics file, if it has them.
+//! The alerts come from the state file; their values, and the present names of the containers, come from the newest
+//! record of the metrics file, if it has them.
 
 use std::fmt::Write;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use lxc_autoscale_core::RecordTime;
 use lxc_autoscale_core::metrics_file::MetricsReader;
 use lxc_autoscale_core::snapshot::{ActiveAlert, Snapshot};
 
@@ -26,7 +28,7 @@ pub struct Listing {
     /// The alerts, most urgent first.
     pub alerts: Vec<Active>,
     /// When the newest snapshot was taken; `None` when no snapshot can be read.
-    pub measured: Option<Timestamp>,
+    pub measured: Option<RecordTime>,
 }
 
 /// Reads the firing alerts.
@@ -44,9 +46,13 @@ pub fn active(config: &MonitorConfig) -> Result<Listing, StoreError> {
                 alert.value = shown.value;
                 alert.no_data = shown.no_data;
             }
+            // It may have been renamed since the alert fired.
+            if let Some(name) = name_in(newest, alert.subject) {
+                alert.name = Some(name.to_owned());
+            }
         }
     }
-    let measured = newest.map(|newest| newest.summary.collection_end_time.instant());
+    let measured = newest.map(|newest| newest.summary.collection_end_time);
     Ok(Listing { alerts, measured })
 }
 
@@ -62,7 +68,7 @@ impl Listing {
                 "`{file}` holds no measurement, so nothing is known of now; does lxc-monitor run?"
             ));
         };
-        let old = now.duration_since(measured);
+        let old = now.duration_since(measured.instant());
         let limit = config.interval().saturating_mul(MISSED_CYCLES).max(LEAST_PATIENCE);
         (limit < old.unsigned_abs() && old.is_positive()).then(|| {
             format!(
@@ -71,6 +77,10 @@ impl Listing {
             )
         })
     }
+}
+
+fn name_in(snapshot: &Snapshot, subject: Subject) -> Option<&str> {
+    snapshot.containers.get(&subject.container()?)?.configuration.as_ref()?.name.as_deref()
 }
 
 fn find<'a>(snapshot: &'a Snapshot, alert: &Active) -> Option<&'a ActiveAlert> {
@@ -85,9 +95,10 @@ fn find<'a>(snapshot: &'a Snapshot, alert: &Active) -> Option<&'a ActiveAlert> {
     })
 }
 
-/// The alerts as JSON.
-pub fn json(alerts: &[Active]) -> String {
-    let rows: Vec<_> = alerts
+/// The alerts as JSON; `warning` says why they tell nothing about now.
+pub fn json(listing: &Listing, warning: Option<&str>) -> String {
+    let rows: Vec<_> = listing
+        .alerts
         .iter()
         .map(|alert| {
             serde_json::json!({
@@ -104,7 +115,13 @@ pub fn json(alerts: &[Active]) -> String {
             })
         })
         .collect();
-    format!("{:#}\n", serde_json::Value::from(rows))
+    let whole = serde_json::json!({
+        "measured": listing.measured,
+        "stale": warning.is_some(),
+        "reason": warning,
+        "alerts": rows,
+    });
+    format!("{whole:#}\n")
 }
 
 /// The alerts as a table, with ages as of `now`.
@@ -206,7 +223,7 @@ mod tests {
         let config = MonitorConfig::default();
         let now: Timestamp = "2026-11-23T17:25:30Z".parse().unwrap();
         let warning = |config: &MonitorConfig, seconds_ago: Option<i64>| {
-            let measured = seconds_ago.map(|ago| now - SignedDuration::from_secs(ago));
+            let measured = seconds_ago.map(|ago| RecordTime::utc(now - SignedDuration::from_secs(ago)));
             Listing { alerts: Vec::new(), measured }.warning(config, now)
         };
         assert_eq!(warning(&config, Some(60)), None);
@@ -217,6 +234,20 @@ mod tests {
         let mut off = config;
         off.alerts.enabled = false;
         assert!(warning(&off, Some(60)).unwrap().contains("switched off"));
+    }
+
+    #[test]
+    fn programs_are_told_that_an_empty_list_means_nothing() {
+        let measured: RecordTime = "2026-11-23T17:25:30+01:00".parse().unwrap();
+        let rendered = |measured, warning| -> serde_json::Value {
+            serde_json::from_str(&json(&Listing { alerts: Vec::new(), measured }, warning)).unwrap()
+        };
+        let want = serde_json::json!({
+            "measured": "2026-11-23T17:25:30+01:00", "stale": false, "reason": null, "alerts": []
+        });
+        assert_eq!(rendered(Some(measured), None), want);
+        let want = serde_json::json!({"measured": null, "stale": true, "reason": "why", "alerts": []});
+        assert_eq!(rendered(None, Some("why")), want);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! A rule, and its overrides for some containers.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use lxc_autoscale_core::Vmid;
@@ -70,7 +71,7 @@ pub struct Overrides {
 pub struct RuleSet {
     /// The rules, by name.
     pub rules: BTreeMap<String, Rule>,
-    /// Changes for the containers with a tag.
+    /// Changes for the containers with a tag, which is [`folded`].
     pub tags: BTreeMap<String, Overrides>,
     /// Changes for one container.
     pub containers: BTreeMap<Vmid, Overrides>,
@@ -121,10 +122,10 @@ impl RuleSet {
     pub fn for_container(&self, name: &str, rule: Rule, vmid: Vmid, tags: Option<&[String]>) -> Option<Rule> {
         let mut rule = rule;
         if self.is_edited_by_tags(name) {
-            let mut tags: Vec<&String> = tags?.iter().collect();
+            let mut tags: Vec<Cow<'_, str>> = tags?.iter().map(|tag| folded(tag)).collect();
             tags.sort_unstable();
             for tag in tags.into_iter().rev() {
-                if let Some(edit) = self.tags.get(tag).and_then(|overrides| overrides.rules.get(name)) {
+                if let Some(edit) = self.tags.get(&*tag).and_then(|overrides| overrides.rules.get(name)) {
                     rule = rule.edited(edit);
                 }
             }
@@ -137,6 +138,16 @@ impl RuleSet {
 
     fn is_edited_by_tags(&self, name: &str) -> bool {
         !self.tags.is_empty() && self.tags.values().any(|overrides| overrides.rules.contains_key(name))
+    }
+}
+
+/// A tag as tags are compared: Proxmox stores them in small letters unless the datacenter is set up otherwise, and shows
+/// them as somebody wrote them.
+pub fn folded(tag: &str) -> Cow<'_, str> {
+    if tag.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        tag.to_ascii_lowercase().into()
+    } else {
+        tag.into()
     }
 }
 
@@ -188,6 +199,7 @@ mod tests {
         check(105, Some(&["other"]), Some((95.0, 300, true)));
         check(105, Some(&["b-lenient"]), Some((99.0, 9, true)));
         check(105, Some(&["b-lenient", "a-strict"]), Some((50.0, 9, true)));
+        check(105, Some(&["B-Lenient", "A-STRICT"]), Some((50.0, 9, true)));
         check(104, Some(&["a-strict"]), Some((50.0, 300, false)));
         check(105, None, None);
     }

@@ -4,11 +4,15 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
+use jiff::SignedDuration;
 use lxc_autoscale_core::notification::Severity;
 use lxc_autoscale_core::{RecordTime, Run, Vmid};
 use serde::{Deserialize, Serialize};
 
 use super::rule::Levels;
+
+/// A wall clock that deviates from the uptime by this much was set, as in [`crate::usage`].
+const CLOCK_STEP_SECONDS: f64 = 0.5;
 
 /// The engine's state; quiet alerts take no space.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -16,12 +20,25 @@ pub struct State {
     /// When it was last updated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_cycle: Option<RecordTime>,
+    /// The node's uptime when it was last known, by which it is told that the clock was set. Absent in the files of
+    /// earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_uptime: Option<Uptime>,
     /// Alerts that are not quiet, by subject and name of the rule.
     #[serde(default)]
     pub alerts: BTreeMap<Subject, BTreeMap<String, AlertState>>,
-    /// The containers seen running.
+    /// The containers seen running or stopped.
     #[serde(default)]
     pub containers: BTreeMap<Vmid, Remembered>,
+}
+
+/// How long the node had been running at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Uptime {
+    /// By a clock that may be set.
+    pub at: RecordTime,
+    /// By one that may not.
+    pub seconds: f64,
 }
 
 /// The subject of an alert.
@@ -91,6 +108,46 @@ pub struct Remembered {
 }
 
 impl State {
+    /// When it was last updated, to tell what has started since.
+    pub fn moment(&self) -> Option<Run> {
+        let last = self.last_cycle?;
+        let node_uptime = self.last_uptime.filter(|uptime| uptime.at.instant() == last.instant());
+        Some(Run {
+            at_seconds: last.as_seconds(),
+            node_uptime_seconds: node_uptime.map(|uptime| uptime.seconds),
+            uptime_seconds: None,
+        })
+    }
+
+    /// How far ahead the clock was set since the last uptime; `None` if it was not, or that is unknown because the node
+    /// was restarted.
+    pub fn clock_step(&self, now: Uptime) -> Option<SignedDuration> {
+        let last = self.last_uptime?;
+        let passed = now.seconds - last.seconds;
+        if passed < 0.0 {
+            return None;
+        }
+        let step = now.at.instant().duration_since(last.at.instant()).as_secs_f64() - passed;
+        let tolerance = CLOCK_STEP_SECONDS.max(0.001 * passed);
+        SignedDuration::try_from_secs_f64(step).ok().filter(|_| tolerance < step.abs())
+    }
+
+    /// Moves every time that something is measured from.
+    pub fn move_times(&mut self, step: SignedDuration) {
+        let alerts = self.alerts.values_mut().flat_map(BTreeMap::values_mut);
+        let of_alerts = alerts.flat_map(|alert| {
+            let clear_since = alert.firing.as_mut().map(|firing| &mut firing.clear_since);
+            [&mut alert.over_since, &mut alert.no_data_since].into_iter().chain(clear_since)
+        });
+        let absences = self.containers.values_mut().map(|container| &mut container.absent_since);
+        for time in of_alerts.chain(absences).chain([&mut self.last_cycle]).flatten() {
+            *time = time.later_by(step);
+        }
+        if let Some(uptime) = &mut self.last_uptime {
+            uptime.at = uptime.at.later_by(step);
+        }
+    }
+
     /// Whether a hold time is running, which a restart should not lose.
     pub fn has_timers(&self) -> bool {
         let mut alerts = self.alerts.values().flat_map(BTreeMap::values);

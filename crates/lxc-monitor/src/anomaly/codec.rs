@@ -8,12 +8,14 @@ use std::convert::Infallible;
 pub struct Damaged(pub &'static str);
 
 /// The readable formats of the state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Form {
     /// The first one, without the levels of the week.
     First,
-    /// The present one.
+    /// The second one, without the names of the containers.
     WithWeek,
+    /// The present one.
+    WithName,
 }
 
 /// Visits the numbers of a detector one after the other: there is one list of them for the state on disk and for that
@@ -83,7 +85,7 @@ impl Numbers for Stored<'_, '_> {
     }
 
     fn have_week(&self) -> bool {
-        self.form == Form::WithWeek
+        Form::WithWeek <= self.form
     }
 
     /// A finite number; our states hold no others.

@@ -10,7 +10,7 @@
 
 use lxc_autoscale_core::snapshot::{Anomaly, ContainerRecord};
 
-use super::codec::{Damaged, Form, Reader, Stored, Writer};
+use super::codec::{self, Damaged, Form, Reader, Stored, Writer};
 use super::detector::{Demands, Detector, Finding, Value};
 use super::metric::{METRICS, Metric};
 use super::observe::{Counters, observe};
@@ -57,6 +57,8 @@ pub enum Event {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ContainerState {
     counters: Option<Counters>,
+    /// Stands for its name, which need not be known; 0 if it never was.
+    name_mark: u64,
     /// When the last step ended, in seconds since the Unix epoch.
     step_ended: Option<f64>,
     usual_step: f64,
@@ -86,12 +88,25 @@ enum Kind {
 }
 
 impl ContainerState {
+    /// Whether a record is that of another container, to which the id was given after this one was destroyed: it has
+    /// another name, and it was started since, or, where that is unknown, was away (`was_absent`) in between. One that was
+    /// merely renamed goes on running.
+    pub fn is_of_another(&self, record: &ContainerRecord, was_absent: bool) -> bool {
+        let is_renamed = name_mark(record).is_some_and(|mark| self.name_mark != 0 && mark != self.name_mark);
+        is_renamed
+            && self
+                .counters
+                .and_then(|before| Counters::of(record).started_since(&before))
+                .unwrap_or(was_absent)
+    }
+
     /// Takes in a record; returns the events.
     pub fn take(&mut self, settings: &Settings, record: &ContainerRecord) -> Vec<Event> {
         let counters = Counters::of(record);
         let now = record.timestamp.as_seconds();
         let seen = observe(self.counters.as_ref(), &counters, record);
         self.counters = Some(counters);
+        self.name_mark = name_mark(record).unwrap_or(self.name_mark);
         if seen.restarted {
             let steps = SETTLE_SECONDS / self.usual_step.max(settings.step_seconds);
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "bounded")]
@@ -224,6 +239,7 @@ impl ContainerState {
             writer.u8(*index);
             flag.encode(writer);
         }
+        writer.u64(self.name_mark);
     }
 
     pub(super) fn decode(reader: &mut Reader<'_>, form: Form) -> Result<Self, Damaged> {
@@ -249,8 +265,17 @@ impl ContainerState {
         for _ in 0..reader.u8()? {
             state.flags.push((reader.u8()?, Flag::decode(reader)?));
         }
+        if Form::WithName <= form {
+            state.name_mark = reader.u64()?;
+        }
         Ok(state)
     }
+}
+
+/// What stands for the container's name; `None` if that is unknown.
+fn name_mark(record: &ContainerRecord) -> Option<u64> {
+    let name = record.configuration.as_ref()?.name.as_deref()?;
+    Some(codec::checksum(name.as_bytes()).max(1))
 }
 
 impl Flag {

@@ -88,9 +88,9 @@ impl Counters {
         self.at
     }
 
-    /// Whether the container's first process started after the previous record.
-    fn started_since(&self, previous: &Self) -> bool {
-        self.run().restarted_since(&previous.run()) == Some(true)
+    /// Whether the container's first process started after the previous record; `None` if that is not known.
+    pub(super) fn started_since(&self, previous: &Self) -> Option<bool> {
+        self.run().restarted_since(&previous.run())
     }
 
     fn run(&self) -> Run {
@@ -115,7 +115,7 @@ impl Counters {
 
 /// Computes the watched values of a record.
 pub(super) fn observe(previous: Option<&Counters>, now: &Counters, record: &ContainerRecord) -> Observation {
-    let restarted = previous.is_some_and(|previous| now.started_since(previous));
+    let restarted = previous.is_some_and(|previous| now.started_since(previous) == Some(true));
     let [sectors, network, cpu, memory, io] = now.rates_since(previous.filter(|_| !restarted));
     let percent = |usec_per_second: Option<f64>| usec_per_second.map(|usec| (usec / 1e4).min(100.0));
     Observation {

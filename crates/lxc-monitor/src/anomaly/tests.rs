@@ -4,6 +4,7 @@ use std::sync::LazyLock;
 
 use jiff::Timestamp;
 use lxc_autoscale_core::RecordTime;
+use lxc_autoscale_core::container_config::ContainerConfig;
 use lxc_autoscale_core::snapshot::{ContainerRecord, Pressure, PressureLine, PressureSet};
 use proptest::prelude::*;
 use serde_json::json;
@@ -210,14 +211,14 @@ fn reread(state: &ContainerState) -> ContainerState {
     let mut writer = Writer::default();
     state.encode(&mut writer);
     let mut reader = Reader(&writer.0);
-    let read = ContainerState::decode(&mut reader, Form::WithWeek).unwrap();
+    let read = ContainerState::decode(&mut reader, Form::WithName).unwrap();
     assert!(reader.0.is_empty());
     read
 }
 
 #[test]
 fn the_state_has_a_size_that_is_stated() {
-    assert!(size_of::<ContainerState>() <= 250, "{}", size_of::<ContainerState>());
+    assert!(size_of::<ContainerState>() <= 256, "{}", size_of::<ContainerState>());
     // Idle or busy in all of its metrics, each of which varies by a third.
     for (strays, at_most) in [(0.0, 800), (0.3, 1600)] {
         let mut state = ContainerState::default();
@@ -277,8 +278,51 @@ fn a_file_of_the_first_form_is_taken_over() {
     let states = decode(&[content, &checksum].concat()).unwrap();
     assert_eq!(states.len(), 1);
     let written = encode(&states);
-    assert!(written.starts_with(b"lxc-anomal02"));
+    assert!(written.starts_with(b"lxc-anomal03"));
     assert_eq!(decode(&written).unwrap(), states);
+}
+
+/// State from before the names were in the file, which ends with that of its only container.
+#[test]
+fn a_file_of_the_second_form_is_taken_over() {
+    let vmid = lxc_autoscale_core::Vmid::try_from(104).unwrap();
+    let states = std::collections::BTreeMap::from([(vmid, Box::new(learnt()))]);
+    let whole = encode(&states);
+    let content = &whole[..whole.len() - 16];
+    let content = [b"lxc-anomal02", &content[12..]].concat();
+    let checksum = codec::checksum(&content).to_le_bytes();
+    assert_eq!(decode(&[content.as_slice(), &checksum].concat()).unwrap(), states);
+}
+
+/// Whether a record is taken for that of another container, after one of `old` that had been up for 500 s a minute ago.
+#[track_caller]
+fn check_another(old: &str, new: &str, uptime: Option<f64>, was_absent: bool, want: bool) {
+    let named = |second: f64, name: &str, uptime| {
+        let (stored, _) = ContainerConfig::parse(&format!("hostname: {name}\n"));
+        let configuration = Some(stored).filter(|_| !name.is_empty()).map(Into::into);
+        ContainerRecord { configuration, uptime_seconds: uptime, ..record(second) }
+    };
+    let mut state = learnt();
+    state.take(&SETTINGS, &named((BEGIN + 2 * DAY) as f64, old, Some(500.0)));
+    let state = reread(&state);
+    let found = state.is_of_another(&named((BEGIN + 2 * DAY + 60) as f64, new, uptime), was_absent);
+    assert_eq!(found, want, "{old} {new} {uptime:?} {was_absent}");
+}
+
+#[test]
+fn an_id_that_was_given_to_another_container_is_told_from_a_renamed_one() {
+    check_another("web", "db", Some(30.0), true, true);
+    check_another("web", "db", Some(30.0), false, true);
+    check_another("web", "web", Some(30.0), true, false);
+    // Renamed while it ran, also if it could not be looked at for a while.
+    check_another("web", "db", Some(560.0), false, false);
+    check_another("web", "db", Some(560.0), true, false);
+    // It is unknown whether it was started.
+    check_another("web", "db", None, true, true);
+    check_another("web", "db", None, false, false);
+    // A name is unknown.
+    check_another("", "db", Some(30.0), true, false);
+    check_another("web", "", Some(30.0), true, false);
 }
 
 /// A series that jumps between two levels each hour: no jump is flagged, a third level is, though it is no farther
@@ -390,6 +434,6 @@ proptest! {
     /// Any bytes are read or refused with an error.
     #[test]
     fn any_bytes_are_refused_or_read(bytes in proptest::collection::vec(any::<u8>(), 0..4000)) {
-        let _ = ContainerState::decode(&mut Reader(&bytes), Form::WithWeek);
+        let _ = ContainerState::decode(&mut Reader(&bytes), Form::WithName);
     }
 }

@@ -22,6 +22,8 @@ pub struct AnomalyWatch {
     config: AnomalyConfig,
     /// Boxed, because the unused entries of a map would otherwise take as much memory as the used ones.
     states: BTreeMap<Vmid, Box<ContainerState>>,
+    /// Time of the previous snapshot.
+    previous: Option<f64>,
     /// Time of the snapshot after which the state was last saved.
     saved: Option<f64>,
     notices: Notices,
@@ -33,6 +35,7 @@ impl AnomalyWatch {
         let mut watch = Self {
             config: config.clone(),
             states: BTreeMap::new(),
+            previous: None,
             saved: None,
             notices: Notices::default(),
         };
@@ -62,14 +65,23 @@ impl AnomalyWatch {
             return;
         }
         let settings = self.config.settings();
+        let now = snapshot.summary.collection_start_time.as_seconds();
+        let previous = self.previous.replace(now);
         for (&vmid, record) in &mut snapshot.containers {
             let state = self.states.entry(vmid).or_default();
+            let was_absent = previous.is_none_or(|previous| state.last_seen() < previous);
+            if state.is_of_another(record, was_absent) {
+                tracing::info!(
+                    "container {vmid} is another one than before, by its name and its start: what is usual for it is \
+                     learnt from scratch"
+                );
+                **state = ContainerState::default();
+            }
             for event in state.take(&settings, record) {
                 say(vmid, &event);
             }
             record.anomalies = state.anomalies();
         }
-        let now = snapshot.summary.collection_start_time.as_seconds();
         let Some(saved) = self.saved else {
             self.saved = Some(now);
             return;

@@ -20,7 +20,13 @@ struct Groups<'a> {
 
 impl Groups<'_> {
     fn group(&self, controller: &str) -> Reading<Group<'_>> {
-        let missing = || Missing::because(format!("the container has no `{controller}` control group"));
+        let missing = || match controller {
+            "memory" => Missing::because(
+                "the container has no `memory` control group (boot with cgroup_enable=memory, without \
+                 cgroup_disable=memory)",
+            ),
+            _ => Missing::because(format!("the container has no `{controller}` control group")),
+        };
         self.all.of_controller(controller).ok_or_else(missing)
     }
 

@@ -32,9 +32,12 @@ pub(super) fn read(
     };
     let cpu = usage.map(|usage_usec| CpuTime { usage_usec, at, read_took });
     let pressure = read_pressure(files, group, GROUP_PRESSURE);
-    let memory_events =
-        files.parsed_at_each_look(group, "memory.events", parse::memory_events).map_err(Missing::from);
-    let current = files.parsed_at_each_look(group, "memory.current", parse::number).map_err(Missing::from);
+    let memory_events = files.parsed_at_each_look(group, "memory.events", parse::memory_events);
+    let current = files.parsed_at_each_look(group, "memory.current", parse::number);
+    // Every group that the controller accounts has this file.
+    let memory_is_off = current.as_ref().is_err_and(ReadError::is_gone);
+    let memory_events = of_memory(memory_is_off, memory_events);
+    let current = of_memory(memory_is_off, current);
     if let Some(last) = last
         // Every event is compared, not only that of the limit.
         && memory_events == last.memory_events
@@ -46,7 +49,7 @@ pub(super) fn read(
             return GroupLook { sample, pressure, depth: Depth::Quiet };
         }
     }
-    let stat = files.parsed(group, "memory.stat", parse::memory_stat_v2).map_err(Missing::from);
+    let stat = of_memory(memory_is_off, files.parsed(group, "memory.stat", parse::memory_stat_v2));
     let pids_limit = files.parsed(group, "pids.max", parse::limit).map_err(Missing::from);
     let sample = CgroupSample {
         cpu,
@@ -56,13 +59,15 @@ pub(super) fn read(
             files.parsed(group, "cpuset.cpus.effective", parse::cpu_list).map(Some),
         ),
         memory: memory(current, &stat),
-        memory_limit: files.parsed(group, "memory.max", parse::limit).map_err(Missing::from),
-        swap: swap(files.parsed(group, "memory.swap.current", parse::number)),
-        swap_limit: swap(files.parsed(group, "memory.swap.max", parse::limit)),
+        memory_limit: of_memory(memory_is_off, files.parsed(group, "memory.max", parse::limit)),
+        swap: swap(memory_is_off, files.parsed(group, "memory.swap.current", parse::number)),
+        swap_limit: swap(memory_is_off, files.parsed(group, "memory.swap.max", parse::limit)),
         memory_events,
-        memory_swap_events: absent_means_none(
-            files.parsed(group, "memory.swap.events", parse::memory_swap_events).map(Some),
-        ),
+        memory_swap_events: if memory_is_off {
+            Err(no_memory_controller())
+        } else {
+            absent_means_none(files.parsed(group, "memory.swap.events", parse::memory_swap_events).map(Some))
+        },
         paging: stat.map(|(_, paging)| paging),
         pids: files.parsed(group, "pids.current", parse::number).map_err(Missing::from),
         pids_events: pids::events_v2(files, group, &pids_limit),
@@ -114,8 +119,23 @@ pub(super) fn memory<T>(current: Reading<u64>, stat: &Reading<(MemoryUse, T)>) -
     Ok(MemoryUse { current: current?, ..*parts })
 }
 
-fn swap<T>(read: Result<T, ReadError>) -> Reading<T> {
+/// What the memory controller counts.
+fn of_memory<T>(is_off: bool, read: Result<T, ReadError>) -> Reading<T> {
     read.map_err(|error| match error {
+        ReadError::Gone { .. } if is_off => no_memory_controller(),
+        other => other.into(),
+    })
+}
+
+fn no_memory_controller() -> Missing {
+    Missing::because(
+        "the kernel's memory controller is off (boot with cgroup_enable=memory, without cgroup_disable=memory)",
+    )
+}
+
+fn swap<T>(memory_is_off: bool, read: Result<T, ReadError>) -> Reading<T> {
+    read.map_err(|error| match error {
+        ReadError::Gone { .. } if memory_is_off => no_memory_controller(),
         ReadError::Gone { .. } => {
             Missing::because("the kernel does not account swap (boot with swapaccount=1)")
         }

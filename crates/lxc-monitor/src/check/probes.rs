@@ -1,6 +1,6 @@
 //! The probes, each with a fix for a bad result.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,12 +11,14 @@ use lxc_autoscale_core::snapshot::{NodeRecord, Snapshot};
 use rustix::fs::Access;
 
 use super::{Probe, privileges};
+use crate::alerts::{AlertsConfig, rule};
 use crate::cgroup::Hierarchy;
 use crate::config::MonitorConfig;
 use crate::discovery::{self, Inventory, Liveness};
 use crate::kept_files::KeptFiles;
 use crate::kernel_gaps::CgroupVersion;
 use crate::procfs::Procfs;
+use crate::usage;
 
 /// Runs all probes; anything about single containers is in their records.
 pub(super) fn all(
@@ -40,6 +42,9 @@ pub(super) fn all(
     if let Ok(hierarchy) = &hierarchy {
         let inventory = inventory.as_ref().unwrap_or(&Inventory::NotProxmox);
         probes.extend(containers(config, inventory, hierarchy, snapshot));
+    }
+    if let Ok(inventory) = inventory {
+        probes.extend(overrides(&config.alerts, inventory, snapshot));
     }
     probes.push(pressure(hierarchy.as_deref().ok(), snapshot));
     probes.push(block_devices(&paths.sys));
@@ -182,6 +187,7 @@ fn containers(
             "its files do not answer: look for processes in state D, and for storage that hangs",
         ));
     }
+    probes.extend(required(snapshot));
     let foreign: Vec<_> =
         hierarchy.container_names().into_iter().filter(|name| name.parse::<Vmid>().is_err()).collect();
     if !foreign.is_empty() {
@@ -192,6 +198,66 @@ fn containers(
         ));
     }
     probes
+}
+
+/// Overrides of alerts that change nothing, because no container has such a tag or id.
+fn overrides(alerts: &AlertsConfig, inventory: &Inventory, snapshot: &Snapshot) -> Option<Probe> {
+    if matches!(inventory, Inventory::Unknown(_)) {
+        return None;
+    }
+    let known: BTreeSet<Vmid> = inventory
+        .ids()
+        .chain(snapshot.containers.keys().copied())
+        .chain(snapshot.summary.stopped_containers.iter().copied())
+        .collect();
+    let configurations: Vec<_> = known.iter().map(|vmid| inventory.configuration(*vmid)).collect();
+    // One that cannot be read may have any tag.
+    let are_tags_known = configurations.iter().all(Result::is_ok);
+    let tags: BTreeSet<String> = configurations
+        .iter()
+        .filter_map(|configuration| configuration.as_ref().ok()?.as_ref())
+        .flat_map(|stored| stored.tags.iter().map(|tag| rule::folded(tag).into_owned()))
+        .collect();
+    let of_tags = alerts.tags.keys().filter(|tag| are_tags_known && !tags.contains(&*rule::folded(tag)));
+    let of_containers = alerts.containers.keys().filter(|vmid| !known.contains(vmid));
+    let idle: Vec<_> = of_tags
+        .map(|tag| format!("`alerts.tag.{tag}`"))
+        .chain(of_containers.map(|vmid| format!("`alerts.container.{vmid}`")))
+        .collect();
+    (!idle.is_empty()).then(|| {
+        Probe::note(
+            "alerts",
+            format!("no container matches {}", idle.join(", ")),
+            "correct or remove what was meant for one that is here; the others wait for theirs",
+        )
+    })
+}
+
+/// What the learning daemon cannot do without.
+fn required(snapshot: &Snapshot) -> Option<Probe> {
+    const NAME: &str = "containers";
+    let mut fields: BTreeSet<&str> = BTreeSet::new();
+    let mut reasons: BTreeSet<&str> = BTreeSet::new();
+    let mut lacking = Vec::new();
+    for (vmid, record) in &snapshot.containers {
+        let absent = usage::absent_required(record);
+        if !absent.is_empty() {
+            lacking.push(*vmid);
+            reasons.extend(absent.iter().filter_map(|field| record.missing.reason(field)));
+            fields.extend(absent);
+        }
+    }
+    let are_all = lacking.len() == snapshot.containers.len();
+    let whose = if are_all { "any container".to_owned() } else { list(&lacking) };
+    let what: Vec<_> = fields.into_iter().collect();
+    let why: Vec<_> = reasons.into_iter().map(str::to_owned).collect();
+    let found = format!("{} of {whose} cannot be measured: {}", what.join(" and "), first_of(&why));
+    let fix = "the ml daemon decides nothing about a container without it; the reasons are below";
+    match lacking.is_empty() {
+        true => None,
+        false if are_all => Some(Probe::bad(NAME, found, fix)),
+        false => Some(Probe::note(NAME, found, fix)),
+    }
 }
 
 fn pressure(hierarchy: Option<&Hierarchy>, snapshot: &Snapshot) -> Probe {

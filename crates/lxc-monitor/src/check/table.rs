@@ -7,6 +7,7 @@ use lxc_autoscale_core::snapshot::ContainerRecord;
 use lxc_autoscale_core::{Cores, Vmid};
 
 use super::{Lack, MeasuredContainer, Report, State};
+use crate::usage;
 
 /// Width of the column with the names of the probes.
 const NAME_WIDTH: usize = 15;
@@ -41,7 +42,15 @@ fn write_table(text: &mut String, report: &Report) -> std::fmt::Result {
     }
     write_reasons(text, &report.containers)?;
     write_lacks(text, report)?;
+    let lacks = |container: &&MeasuredContainer| !usage::absent_required(&container.record).is_empty();
+    let n_lacking = report.containers.iter().filter(lacks).count();
     let verdict = match (report.is_healthy(), report.containers.len()) {
+        (true, n) if 0 < n_lacking => {
+            format!(
+                "All that is needed can be read of {} of {n} containers; see the note above.",
+                n - n_lacking
+            )
+        }
         (false, _) => "Something essential cannot be read; see FAIL above.".to_owned(),
         (true, 0) => "All that is needed can be read; no container runs.".to_owned(),
         (true, 1) => "All that is needed can be read; 1 container is measured.".to_owned(),

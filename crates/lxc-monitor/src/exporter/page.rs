@@ -26,6 +26,8 @@ pub struct Page {
     pub snapshot: Option<Served>,
     /// The end of its cycle, as time since boot: the wall clock may be set.
     pub ended_since_boot: Duration,
+    /// Why no container could be looked at in it; absent if they could.
+    pub trouble: Option<String>,
     /// The monitor itself, without values read at the scrape.
     pub monitor: MonitorState,
 }
@@ -41,7 +43,7 @@ impl Page {
             write_failures: 0,
             newest: None,
         };
-        Self { snapshot: None, ended_since_boot: Duration::ZERO, monitor }
+        Self { snapshot: None, ended_since_boot: Duration::ZERO, trouble: None, monitor }
     }
 
     /// The page after one more cycle, which ended at `ended_since_boot`.
@@ -59,11 +61,13 @@ impl Page {
             }),
             ..self.monitor.clone()
         };
+        let trouble = summary.node.as_ref().and_then(|node| node.missing.reason("containers"));
+        let trouble = trouble.map(str::to_owned);
         let snapshot = match cycle.kept {
             Some(record) => Served::Stored(Arc::new(Stored { record, read: Mutex::default() })),
             None => Served::InMemory(cycle.snapshot),
         };
-        Self { snapshot: Some(snapshot), ended_since_boot, monitor }
+        Self { snapshot: Some(snapshot), ended_since_boot, trouble, monitor }
     }
 
     /// How old the newest snapshot is.
@@ -76,6 +80,21 @@ impl Page {
         let limit = (self.monitor.interval * STALE_AFTER_INTERVALS).max(LEAST_STALE_AFTER);
         self.snapshot.is_some() && self.age(since_boot) <= limit
     }
+
+    /// Whether measurements are made.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn health_at(&self, since_boot: Duration) -> Result<(), String> {
+        match (&self.snapshot, &self.trouble) {
+            (None, _) => Err("nothing was measured yet".to_owned()),
+            (Some(_), _) if !self.is_fresh(since_boot) => {
+                Err(format!("the newest cycle ended {} s ago", self.age(since_boot).as_secs()))
+            }
+            (Some(_), Some(trouble)) => Err(format!("no container could be looked at: {trouble}")),
+            (Some(_), None) => Ok(()),
+        }
+    }
 }
 
 impl endpoint::Page for Page {
@@ -86,12 +105,7 @@ impl endpoint::Page for Page {
     }
 
     fn health(&self) -> Result<(), String> {
-        let since_boot = clock::now().since_boot;
-        match self.snapshot {
-            _ if self.is_fresh(since_boot) => Ok(()),
-            None => Err("nothing was measured yet".to_owned()),
-            Some(_) => Err(format!("the newest cycle ended {} s ago", self.age(since_boot).as_secs())),
-        }
+        self.health_at(clock::now().since_boot)
     }
 }
 

@@ -65,6 +65,30 @@ fn what_is_no_longer_the_present_vanishes() {
     check_fresh(Duration::from_millis(100), Duration::from_millis(5001), false);
 }
 
+/// A snapshot of a node of which these fields are missing, in text and as health.
+#[track_caller]
+fn check_unknown(missing: &[&'static str], want_series: [bool; 2], want_health: Result<(), &str>) {
+    let mut snapshot = Arc::unwrap_or_clone(snapshot(0));
+    for field in missing {
+        snapshot.summary.node.as_mut().unwrap().missing.insert(*field, "away".into());
+    }
+    let started = snapshot.summary.collection_start_time.instant();
+    let cycle = Cycle { snapshot: Arc::new(snapshot), kept: None, is_written: true, interval: INTERVAL };
+    let page = Page::empty(started, INTERVAL).after(cycle, ENDED);
+    let text = pieces(&page, ENDED).concat();
+    let is_served = |state: &str| text.contains(&format!("lxc_monitor_containers{{state=\"{state}\"}} 0"));
+    assert_eq!([is_served("measured"), is_served("stopped")], want_series, "{text}");
+    assert_eq!(page.health_at(ENDED), want_health.map_err(str::to_owned));
+}
+
+#[test]
+fn a_number_of_containers_that_is_unknown_is_no_zero_and_not_healthy() {
+    check_unknown(&[], [true, true], Ok(()));
+    check_unknown(&["load"], [true, true], Ok(()));
+    check_unknown(&["stopped_containers"], [true, false], Ok(()));
+    check_unknown(&["containers"], [false, false], Err("no container could be looked at: away"));
+}
+
 #[test]
 fn before_the_first_cycle_there_is_only_the_monitor() {
     let page = Page::empty("2026-11-23T16:20:00Z".parse().unwrap(), INTERVAL);

@@ -74,6 +74,7 @@ fn json(report: &Report) -> String {
     let value = serde_json::json!({
         "snapshots": report.snapshots,
         "of_the_original": report.of_the_original,
+        "unusable_fields": report.unusable_fields,
         "damaged": report.damaged,
         "damaged_at_bytes": report.damaged_at,
         "from": report.range_ms.and_then(|range| time(range.0)),
@@ -102,6 +103,13 @@ fn table(report: &Report) -> String {
             report.of_the_original
         );
     }
+    if 0 < report.unusable_fields {
+        let _ = writeln!(
+            text,
+            "{} fields are no sane values and count as unknown; the rest of their records is taken",
+            report.unusable_fields
+        );
+    }
     if 0 < report.damaged {
         let places: Vec<_> = report.damaged_at.iter().map(u64::to_string).collect();
         let more = if report.damaged_at.len() as u64 == report.damaged { "" } else { ", …" };
@@ -110,8 +118,14 @@ fn table(report: &Report) -> String {
     }
     if report.roll_ups == 0 && report.new_frames == 0 {
         text += "nothing new: the history has it all\n";
-    } else {
+    } else if report.new_frames == 0 {
         let _ = writeln!(text, "{} new roll-ups", report.roll_ups);
+    } else {
+        let _ = writeln!(
+            text,
+            "{} new roll-ups, and new samples of hours that are not over yet",
+            report.roll_ups
+        );
     }
     text
 }

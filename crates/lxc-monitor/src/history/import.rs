@@ -6,7 +6,8 @@
 //! memory without all page cache (`memory_without_cache`). Left out are `cpu_usage_percent` (the mean since boot in its
 //! first releases, and nothing in the file says which release wrote it), `process_count` (it counts processes, not
 //! tasks, including its own), `io_stats` (devices are left out or counted twice, and a container on LVM reads zero),
-//! and `swap_total_mb` (the node's, not the container's, if lxcfs does not limit it).
+//! and `swap_total_mb` (the node's, not the container's, if lxcfs does not limit it). The daemon, which reads what it
+//! missed from the metrics file, takes the same.
 //!
 //! ## Its local times
 //!
@@ -17,18 +18,20 @@
 pub mod original;
 pub mod scan;
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use lxc_autoscale_core::history_store::Tier;
 use lxc_autoscale_core::progress::Progress;
-use lxc_autoscale_core::snapshot::Snapshot;
 
 use super::config::HistoryConfig;
-use super::readings::{Cycle, Rates};
-use super::store::{SampledCycle, Store, StoreError};
+use super::readings::Rates;
+use super::record::{self, Record};
+use super::store::{Block, SampledCycle, Store, StoreError};
 use original::LocalTimes;
 use scan::{Element, Scanner};
 
@@ -72,15 +75,17 @@ pub struct Report {
     pub snapshots: u64,
     /// Number of those by the Python original.
     pub of_the_original: u64,
+    /// Fields of those with something else than a sane value.
+    pub unusable_fields: u64,
     /// Places that could not be read.
     pub damaged: u64,
     /// Where in the file the first of them are, in bytes.
     pub damaged_at: Vec<u64>,
     /// First and last moment, in milliseconds since the epoch.
     pub range_ms: Option<(i64, i64)>,
-    /// Roll-ups that are new.
+    /// Roll-ups that are new, and kept.
     pub roll_ups: u64,
-    /// New blocks of samples; those of a time that is already rolled up may change nothing.
+    /// New blocks of samples that wait to be rolled up.
     pub new_frames: u64,
 }
 
@@ -105,6 +110,8 @@ pub fn run(
         times: LocalTimes::new(zone),
         pending: Vec::new(),
         report: Report::default(),
+        roll_ups: BTreeMap::new(),
+        frames: BTreeMap::new(),
         last_ms: i64::MIN,
     };
     let mut scanner = Scanner::new(file);
@@ -128,26 +135,22 @@ struct Import {
     times: LocalTimes,
     pending: Vec<SampledCycle>,
     report: Report,
+    /// New roll-ups, by the block that holds them.
+    roll_ups: BTreeMap<Block, u64>,
+    /// New frames, by their window.
+    frames: BTreeMap<i64, u64>,
     last_ms: i64,
 }
 
 impl Import {
     fn take(&mut self, offset: u64, text: &[u8]) -> Result<(), StoreError> {
-        let read = match original::parse(text, &mut self.times) {
-            Ok(None) => {
-                let snapshot = std::str::from_utf8(text).ok().and_then(|text| text.parse::<Snapshot>().ok());
-                snapshot.map(|snapshot| Cycle::from(&snapshot))
-            }
-            Ok(of_the_original) => {
-                self.report.of_the_original += 1;
-                of_the_original
-            }
-            Err(_) => None,
-        };
-        let Some(cycle) = read else {
+        let Some(Record { cycle, is_of_the_original, unusable_fields }) = record::read(text, &mut self.times)
+        else {
             self.damaged(offset);
             return Ok(());
         };
+        self.report.of_the_original += u64::from(is_of_the_original);
+        self.report.unusable_fields += unusable_fields;
         self.report.snapshots += 1;
         let (first, last) = self.report.range_ms.unwrap_or((cycle.at_ms, cycle.at_ms));
         self.report.range_ms = Some((first.min(cycle.at_ms), last.max(cycle.at_ms)));
@@ -157,7 +160,7 @@ impl Import {
             self.flush()?;
             self.compact(self.last_ms)?;
         }
-        self.store.name(cycle.series.iter().map(|(series, name, _)| (*series, name.as_deref())))?;
+        self.store.name(cycle.at_ms, cycle.seen(&self.rates))?;
         self.last_ms = cycle.at_ms;
         self.pending.push(SampledCycle { at_ms: cycle.at_ms, samples: self.rates.samples(&cycle) });
         Ok(())
@@ -171,7 +174,10 @@ impl Import {
     }
 
     fn flush(&mut self) -> Result<(), StoreError> {
-        self.report.new_frames += self.store.append(&self.pending)? as u64;
+        for window in self.pending.chunk_by(|a, b| window_of(a) == window_of(b)) {
+            let n_new = self.store.append(window)? as u64;
+            *self.frames.entry(window_of(&window[0])).or_default() += n_new;
+        }
         self.pending.clear();
         Ok(())
     }
@@ -179,7 +185,9 @@ impl Import {
     fn compact(&mut self, now_ms: i64) -> Result<(), StoreError> {
         loop {
             let step = self.store.compact_step(now_ms)?;
-            self.report.roll_ups += step.merged.added + step.merged.replaced;
+            for (block, merged) in step.merged {
+                *self.roll_ups.entry(block).or_default() += merged.added + merged.replaced;
+            }
             if !step.more {
                 return Ok(());
             }
@@ -189,12 +197,20 @@ impl Import {
     fn finish(&mut self, now_ms: i64) -> Result<(), StoreError> {
         self.flush()?;
         self.compact(now_ms)?;
-        // What was rolled up is counted as such.
-        if self.store.newest_ms()?.is_none() {
-            self.report.new_frames = 0;
+        // What age and size have let go again, and what was there before in another form, is nothing new.
+        for (block, n_new) in &self.roll_ups {
+            self.report.roll_ups += if self.store.holds(*block)? { *n_new } else { 0 };
+        }
+        for (window_ms, n_new) in &self.frames {
+            self.report.new_frames += if self.store.awaits(*window_ms)? { *n_new } else { 0 };
         }
         Ok(())
     }
+}
+
+/// The window in which a cycle is rolled up.
+fn window_of(cycle: &SampledCycle) -> i64 {
+    Tier::Minute.chunk_start(cycle.at_ms)
 }
 
 #[cfg(test)]

@@ -2,13 +2,15 @@
 //!
 //! Pure. A rate is that between two snapshots of the same run of a container: absent after a restart, when a counter
 //! went back, when the clock was set in between, and over more than `LONGEST_SPAN_SECONDS`. Events (OOM kills and
-//! similar) are counted over any span, and after a restart from zero, so that none is lost; one whose counter went back
-//! without a restart is absent.
+//! similar) are counted over any span, and after a restart from zero, so that none is lost, also in the first run that is
+//! seen if it began after the previous cycle; one whose counter went back without a restart is absent.
 
 use lxc_autoscale_core::Run;
 use lxc_autoscale_core::history_store::bucket::Codes;
 use lxc_autoscale_core::history_store::{Kind, Metric, Series};
 use lxc_autoscale_core::snapshot::{ContainerRecord, NodeRecord, Pressure, PressureSet, Snapshot};
+
+use super::store::Seen;
 
 /// A mean over a longer time says nothing about a bucket; the longest configurable interval is half of it.
 const LONGEST_SPAN_SECONDS: f64 = 7200.0;
@@ -50,6 +52,19 @@ pub struct Cycle {
     pub at_ms: i64,
     /// Each series, in ascending order, with its name if it has one.
     pub series: Vec<(Series, Option<Box<str>>, Readings)>,
+}
+
+impl Cycle {
+    /// Its series with their names, and whether each may be another container than before, by what the rates know of
+    /// the cycle before.
+    pub fn seen<'a>(&'a self, rates: &'a Rates) -> impl Iterator<Item = Seen<'a>> {
+        self.series.iter().map(|(series, name, readings)| Seen {
+            series: *series,
+            name: name.as_deref(),
+            // The node remains the node.
+            may_be_another: *series != Series::NODE && rates.may_be_another(*series, readings),
+        })
+    }
 }
 
 /// The values of one series in a snapshot.
@@ -206,6 +221,10 @@ fn node(at_ms: i64, record: &NodeRecord, containers: usize) -> Readings {
 #[derive(Debug, Default)]
 pub struct Rates {
     previous: Vec<(Series, Last)>,
+    /// When the previous cycle was.
+    cycle: Option<Run>,
+    /// Number of cycles so far.
+    n_cycles: u32,
 }
 
 /// The state of a series for the next rates.
@@ -214,52 +233,70 @@ struct Last {
     at_ms: i64,
     run: Run,
     counters: Counters,
+    /// The number of its cycle.
+    cycle: u32,
 }
 
 impl Last {
-    fn of(readings: &Readings) -> Self {
+    fn of(readings: &Readings, cycle: u32) -> Self {
         let Readings { at_ms, run, levels: _, counters } = *readings;
-        Self { at_ms, run, counters }
+        Self { at_ms, run, counters, cycle }
     }
 }
 
 impl Rates {
+    /// Whether these readings, of the next cycle, may be the first ones of another container that has got the id: not
+    /// if it has been running since the last ones. If the uptimes do not tell, it must not have been absent.
+    pub fn may_be_another(&self, series: Series, now: &Readings) -> bool {
+        let place = self.previous.binary_search_by_key(&series, |(known, _)| *known);
+        let Ok((_, last)) = place.map(|place| &self.previous[place]) else { return true };
+        now.run.restarted_since(&last.run).unwrap_or(last.cycle != self.n_cycles)
+    }
+
     /// The samples of a cycle, in the order of its series.
     pub fn samples(&mut self, cycle: &Cycle) -> Vec<(Series, Codes)> {
+        self.n_cycles = self.n_cycles.wrapping_add(1);
         let of_series = |(series, _, now): &(Series, _, Readings)| {
             let place = self.previous.binary_search_by_key(series, |(known, _)| *known);
-            let last = Last::of(now);
+            let last = Last::of(now, self.n_cycles);
             let codes = match place {
                 Ok(place) => {
-                    let codes = sample(Some(&self.previous[place].1), now);
+                    let codes = sample(Some(&self.previous[place].1), self.cycle, now);
                     self.previous[place].1 = last;
                     codes
                 }
                 Err(place) => {
                     self.previous.insert(place, (*series, last));
-                    sample(None, now)
+                    sample(None, self.cycle, now)
                 }
             };
             (*series, codes)
         };
         let samples = cycle.series.iter().map(of_series).collect();
+        let node = cycle.series.iter().find(|(series, ..)| *series == Series::NODE);
+        self.cycle = Some(Run {
+            at_seconds: cycle.at_ms as f64 / 1e3,
+            node_uptime_seconds: node.and_then(|(.., readings)| readings.run.node_uptime_seconds),
+            uptime_seconds: None,
+        });
         let forget_ms = 24 * 60 * 60 * 1000;
         self.previous.retain(|(_, last)| (cycle.at_ms - last.at_ms).abs() < forget_ms);
         samples
     }
 }
 
-fn sample(previous: Option<&Last>, now: &Readings) -> Codes {
+/// The values and rates of a series, which was seen before or not; `cycle` is when the previous cycle was.
+fn sample(previous: Option<&Last>, cycle: Option<Run>, now: &Readings) -> Codes {
     let mut codes = now.levels;
-    let Some(previous) = previous else { return codes };
-    let wall_seconds = (now.at_ms - previous.at_ms) as f64 / 1000.0;
-    let restarted = now.run.restarted_since(&previous.run) == Some(true);
-    let elapsed = (!restarted).then(|| elapsed_seconds(previous, now, wall_seconds)).flatten();
-    for (((metric, scale), before), after) in
-        COUNTERS.iter().zip(previous.counters.iter()).zip(now.counters.iter())
-    {
-        let (Some(before), Some(after)) = (before, after) else { continue };
-        let increase = if restarted { None } else { after.checked_sub(before) };
+    let has_started_since = |earlier: Run| now.run.restarted_since(&earlier) == Some(true);
+    let restarted = previous.map(|previous| previous.run).or(cycle).is_some_and(has_started_since);
+    let elapsed = previous
+        .filter(|_| !restarted)
+        .and_then(|previous| elapsed_seconds(previous, now, (now.at_ms - previous.at_ms) as f64 / 1000.0));
+    let before = previous.map(|previous| previous.counters).unwrap_or_default();
+    for (((metric, scale), before), after) in COUNTERS.iter().zip(before.iter()).zip(now.counters.iter()) {
+        let Some(after) = after else { continue };
+        let increase = before.filter(|_| !restarted).and_then(|before| after.checked_sub(before));
         let value = match metric.kind() {
             // The new counter has everything that happened since the restart.
             Kind::Events if restarted => Some(after as f64),

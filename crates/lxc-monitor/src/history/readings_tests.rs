@@ -20,7 +20,7 @@ fn on_node(node_uptime: f64, mut reading: Readings) -> Readings {
 /// The network rate and the OOM kills between two readings.
 #[track_caller]
 fn check(before: &Readings, now: &Readings, want_rate: Option<f64>, want_kills: Option<f64>) {
-    let codes = sample(Some(&Last::of(before)), now);
+    let codes = sample(Some(&Last::of(before, 0)), None, now);
     let value = |metric: Metric| {
         codes
             .get(metric)
@@ -58,6 +58,40 @@ fn no_kill_of_a_young_container_is_lost_with_its_restart() {
     // Records without the node's uptime.
     let (before, after) = (reading(0.0, Some(10.0), 1000, 1), reading(60.0, Some(30.0), 5000, 3));
     check(&before, &after, None, Some(3.0));
+}
+
+/// The kills of a container that was not in the previous cycle, which had a node that was up for 5000 s.
+#[test]
+fn a_run_that_began_after_the_previous_cycle_counts_from_zero() {
+    let kills = |before: &Cycle, now: Readings| {
+        let mut rates = Rates::default();
+        rates.samples(before);
+        let series = vec![(Series::from_raw(104), None, now)];
+        let codes = rates.samples(&Cycle { at_ms: 60_000, series })[0].1;
+        let code = codes.get(Metric::OomKills)?;
+        Some(lxc_autoscale_core::history_store::code::decode(code, Metric::OomKills.resolution()))
+    };
+    let node = on_node(5000.0, Readings::empty(0));
+    let before = Cycle { at_ms: 0, series: vec![(Series::NODE, None, node)] };
+    let at_60 = |uptime, kills| on_node(5060.0, reading(60.0, uptime, 1000, kills));
+    assert_eq!(kills(&before, at_60(Some(30.0), 4)), Some(4.0));
+    assert_eq!(kills(&before, at_60(Some(30.0), 0)), Some(0.0));
+    assert_eq!(kills(&before, at_60(Some(70.0), 4)), None, "it ran, and could not be looked at");
+    assert_eq!(kills(&before, at_60(None, 4)), None);
+    let without_uptime = Cycle { at_ms: 0, series: Vec::new() };
+    assert_eq!(kills(&without_uptime, reading(60.0, Some(30.0), 1000, 4)), Some(4.0));
+    // The first cycle of a new monitor.
+    let series = vec![(Series::from_raw(104), None, at_60(Some(0.1), 4))];
+    assert_eq!(Rates::default().samples(&Cycle { at_ms: 60_000, series })[0].1, Codes::NONE);
+}
+
+/// Its counter could not be read in the previous cycle.
+#[test]
+fn kills_of_a_new_run_are_counted_where_those_of_the_last_were_unknown() {
+    let mut before = on_node(5000.0, reading(0.0, Some(500.0), 1000, 1));
+    before.count(Metric::OomKills, None);
+    check(&before, &on_node(5060.0, reading(60.0, Some(30.0), 5000, 3)), None, Some(3.0));
+    check(&before, &on_node(5060.0, reading(60.0, Some(560.0), 97_000, 3)), Some(1600.0), None);
 }
 
 #[test]
@@ -111,7 +145,7 @@ fn little_is_kept_of_a_series_and_series_come_and_go() {
 
 #[test]
 fn without_a_previous_cycle_there_is_no_rate_and_no_zero() {
-    let codes = sample(None, &reading(0.0, Some(5.0), 7, 7));
+    let codes = sample(None, None, &reading(0.0, Some(5.0), 7, 7));
     assert_eq!(codes, Codes::NONE);
 }
 
@@ -138,4 +172,30 @@ fn a_record_becomes_levels_with_what_it_has_and_nothing_else() {
     assert!((of("cpu") - 1.5).abs() < 1e-9 && (of("throttled") - 25.0).abs() < 1e-9);
     assert!((of("memory") - 512.25).abs() < 0.26 && (of("memory_without_cache") - 500.0).abs() < 1e-9);
     assert!((of("rootfs_used") - 2048.0).abs() < 1e-9 && (of("memory_limit") - 1024.0).abs() < 1e-9);
+}
+
+#[test]
+fn another_container_may_be_one_that_was_away_or_has_restarted() {
+    const OTHER: Series = Series::from_raw(105);
+    let cycle = |readings: Option<Readings>| Cycle {
+        at_ms: 0,
+        series: readings.into_iter().map(|readings| (OTHER, None, readings)).collect(),
+    };
+    // Its uptime at second 0, whether it was there at second 60, its uptime at second 120.
+    let rows = [
+        ("it ran on", Some(1000.0), true, Some(1120.0), false),
+        ("it has restarted", Some(1000.0), true, Some(20.0), true),
+        ("it was away", Some(1000.0), false, Some(20.0), true),
+        ("it could not be read for a while, but ran on", Some(1000.0), false, Some(1120.0), false),
+        ("it was away, and nothing else is known", None, false, None, true),
+        ("nothing is known, but it was there", None, true, None, false),
+    ];
+    for (what, before, was_there, now, want) in rows {
+        let mut rates = Rates::default();
+        assert!(rates.may_be_another(OTHER, &reading(0.0, before, 0, 0)), "{what}: nothing was known before");
+        rates.samples(&cycle(Some(reading(0.0, before, 0, 0))));
+        let between = reading(60.0, before.map(|seconds| seconds + 60.0), 0, 0);
+        rates.samples(&cycle(was_there.then_some(between)));
+        assert_eq!(rates.may_be_another(OTHER, &reading(120.0, now, 0, 0)), want, "{what}");
+    }
 }

@@ -19,17 +19,17 @@ pub use when::InvalidMoment;
 pub struct HistoryArgs {
     /// A container's id or name, or `node` [default: list everything that was ever recorded].
     pub id: Option<String>,
-    /// Metric to show; `list` lists all metrics, or with ID those that are kept of it.
-    #[arg(long, value_name = "METRIC", default_value = "cpu")]
-    pub metric: String,
+    /// Metric to show, `cpu` unless given; `list` lists all metrics, or with ID those that are kept of it.
+    #[arg(long, value_name = "METRIC")]
+    pub metric: Option<String>,
     /// Start: how long ago (90m, 24h, 7d, 4w), or a date or time (2026-11-20, 2026-11-20T08:00).
-    #[arg(long, value_name = "WHEN", default_value = "24h")]
+    #[arg(long, value_name = "WHEN", default_value = "24h", requires = "id")]
     pub since: String,
     /// End, written in the same way [default: now].
-    #[arg(long, value_name = "WHEN")]
+    #[arg(long, value_name = "WHEN", requires = "id")]
     pub until: Option<String>,
     /// Interval that each roll-up covers.
-    #[arg(long, value_name = "TIER", default_value = "auto", value_parser = ["auto", "1m", "5m", "1h"])]
+    #[arg(long, value_name = "TIER", default_value = "auto", value_parser = ["auto", "1m", "5m", "1h"], requires = "id")]
     pub tier: String,
     /// Print JSON.
     #[arg(long, conflicts_with = "csv")]
@@ -38,8 +38,28 @@ pub struct HistoryArgs {
     #[arg(long)]
     pub csv: bool,
     /// Print every roll-up in the table, not only as many rows as fit on a screen.
-    #[arg(long)]
+    #[arg(long, requires = "id")]
     pub all: bool,
+}
+
+/// For whom the output is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Format {
+    Table,
+    Json,
+    Csv,
+}
+
+impl HistoryArgs {
+    fn format(&self) -> Format {
+        if self.json {
+            Format::Json
+        } else if self.csv {
+            Format::Csv
+        } else {
+            Format::Table
+        }
+    }
 }
 
 /// Why the history cannot be shown.
@@ -58,6 +78,22 @@ pub enum ShowError {
         id: String,
         /// The most similar id.
         nearest: Option<String>,
+    },
+    /// The name does not identify one.
+    #[error("the name `{name}` is that of several containers, {ids}; give the id")]
+    SharedName {
+        /// The requested name.
+        name: String,
+        /// Their ids.
+        ids: String,
+    },
+    /// A metric was asked for, but not of what.
+    #[error(
+        "`--metric {name}` shows it of one container or of the node: give an id, a name or `node` before it"
+    )]
+    NoSeries {
+        /// The requested metric.
+        name: String,
     },
     /// There is no such metric.
     #[error("there is no metric `{name}`{}; `--metric list` lists all", did_you_mean(nearest.as_deref()))]
@@ -87,6 +123,12 @@ pub enum ShowError {
     /// The period is empty.
     #[error("`--until` is not after `--since`")]
     Order,
+    /// The period has not begun.
+    #[error("`--since {since}` is yet to come")]
+    YetToCome {
+        /// What was given.
+        since: String,
+    },
     /// The database.
     #[error(transparent)]
     History(#[from] HistoryError),
@@ -126,29 +168,34 @@ pub fn run(
     now: Timestamp,
     zone: &TimeZone,
 ) -> Result<Shown, ShowError> {
-    if matches!(args.metric.as_str(), "list" | "help") {
+    let metric_name = args.metric.as_deref().unwrap_or("cpu");
+    if matches!(metric_name, "list" | "help") {
         let is_listed = |metric: Metric| match args.id.as_deref() {
             None => true,
             Some(id) if id == Series::NODE.to_string() => metric.is_of(Series::NODE),
             // Every container has the same metrics.
             Some(_) => metric.is_of(Series::from_raw(1)),
         };
-        return Ok(Shown { text: render::metrics(is_listed), warning: None });
+        return Ok(Shown { text: render::metrics(is_listed, args.format()), warning: None });
     }
-    let metric = find_metric(&args.metric)?;
+    let metric = find_metric(metric_name)?;
     let reader =
         HistoryReader::open(&config.file)?.ok_or_else(|| ShowError::Nothing { path: config.file.clone() })?;
     let known = reader.series()?;
     let Some(id) = &args.id else {
-        return Ok(Shown { text: render::series(&known), warning: None });
+        return match &args.metric {
+            Some(name) => Err(ShowError::NoSeries { name: name.clone() }),
+            None => Ok(Shown { text: render::series(&known, args.format()), warning: None }),
+        };
     };
-    let series = find_series(id, &known)?;
+    let former = reader.former()?;
+    let series = find_series(id, &known, &former)?;
     if !metric.is_of(series.series) {
         let others = Metric::ALL.iter().filter(|other| other.is_of(series.series));
         return Err(ShowError::NotOfSeries {
-            name: args.metric.clone(),
+            name: metric_name.to_owned(),
             series: series.series,
-            nearest: nearest(&args.metric, others.map(|metric| metric.name())).map(str::to_owned),
+            nearest: nearest(metric_name, others.map(|metric| metric.name())).map(str::to_owned),
         });
     }
     let from_ms = when::moment(&args.since, now, zone)?;
@@ -158,25 +205,40 @@ pub fn run(
         None => now.as_millisecond() + 1,
     };
     if to_ms <= from_ms {
-        return Err(ShowError::Order);
+        let since = args.since.clone();
+        return Err(if args.until.is_none() { ShowError::YetToCome { since } } else { ShowError::Order });
     }
     let tier = match Tier::ALL.into_iter().find(|tier| tier.name() == args.tier) {
         Some(tier) => tier,
         None => reader.automatic_tier(from_ms, to_ms)?,
     };
     // The first bucket is the one that contains the beginning.
-    let found = reader.read(series.series, metric, tier, tier.bucket_start(from_ms), to_ms)?;
+    let found = reader.read_of(&series, metric, tier, tier.bucket_start(from_ms), to_ms)?;
     let extract = Extract { series, metric, tier, from_ms, to_ms, points: found.points };
-    let text = if args.json {
-        render::json(&extract, zone)
-    } else if args.csv {
-        render::csv(&extract, zone)
-    } else {
-        render::table(&extract, zone, args.all)
+    let text = match args.format() {
+        Format::Json => render::json(&extract, zone),
+        Format::Csv => render::csv(&extract, zone),
+        Format::Table => render::table(&extract, zone, args.all),
     };
     let damaged = found.damaged_blocks;
-    let warning = (0 < damaged).then(|| format!("{damaged} blocks of the history are damaged and left out"));
-    Ok(Shown { text, warning })
+    let damage = (0 < damaged).then(|| format!("{damaged} blocks of the history are damaged and left out"));
+    let warnings: Vec<String> = damage.into_iter().chain(other_owner(&extract, &former, zone)).collect();
+    Ok(Shown { text, warning: (!warnings.is_empty()).then(|| warnings.join("; ")) })
+}
+
+/// That the id was another container's in a part of the period.
+fn other_owner(extract: &Extract, former: &[SeriesInfo], zone: &TimeZone) -> Option<String> {
+    let Extract { series: SeriesInfo { series, name, epoch }, from_ms, to_ms, .. } = extract;
+    if epoch.ends_ms != i64::MAX {
+        let since = render::short(epoch.ends_ms, zone);
+        return Some(format!("this is `{name}`, which had the id {series} until {since}"));
+    }
+    let before = former.iter().filter(|info| info.series == *series).max_by_key(|info| info.epoch.ends_ms)?;
+    let is_cut = (*from_ms..*to_ms).contains(&epoch.begins_ms);
+    is_cut.then(|| {
+        let (since, former) = (render::short(epoch.begins_ms, zone), &before.name);
+        format!("until {since}, {series} was another container, which `history {former}` shows")
+    })
 }
 
 fn find_metric(name: &str) -> Result<Metric, ShowError> {
@@ -186,14 +248,24 @@ fn find_metric(name: &str) -> Result<Metric, ShowError> {
     })
 }
 
-fn find_series(id: &str, known: &[SeriesInfo]) -> Result<SeriesInfo, ShowError> {
+/// By id, or by name; a name that no container has now may be that of one whose id another container has got.
+fn find_series(id: &str, known: &[SeriesInfo], former: &[SeriesInfo]) -> Result<SeriesInfo, ShowError> {
     let shown = |info: &SeriesInfo| info.series.to_string();
     if let Some(info) = known.iter().find(|info| shown(info) == id) {
         return Ok(info.clone());
     }
-    // If two containers have the same name, it identifies neither.
-    let mut of_name = known.iter().filter(|info| info.series != Series::NODE && info.name == id);
-    if let (Some(info), None) = (of_name.next(), of_name.next()) {
+    let is_called = |info: &&SeriesInfo| info.series != Series::NODE && info.name == id;
+    let of_name: Vec<&SeriesInfo> = known.iter().filter(is_called).collect();
+    match of_name[..] {
+        [] => {}
+        [info] => return Ok(info.clone()),
+        [..] => {
+            let ids: Vec<String> = of_name.into_iter().map(shown).collect();
+            return Err(ShowError::SharedName { name: id.to_owned(), ids: ids.join(", ") });
+        }
+    }
+    // With one name for several times, the latest.
+    if let Some(info) = former.iter().filter(|info| info.name == id).max_by_key(|info| info.epoch.ends_ms) {
         return Ok(info.clone());
     }
     let words: Vec<String> = known.iter().flat_map(|info| [shown(info), info.name.clone()]).collect();

@@ -21,7 +21,7 @@ use lxc_autoscale_core::history_store::bucket::{Codes, Sample, WINDOW_MS, roll_u
 use lxc_autoscale_core::history_store::chunk::{self, Chunk, Merged};
 use lxc_autoscale_core::history_store::frame::{self, Frame};
 use lxc_autoscale_core::history_store::reader::stored_bytes;
-use lxc_autoscale_core::history_store::{HistoryError, Metric, Series, Tier};
+use lxc_autoscale_core::history_store::{Epoch, HistoryError, Metric, Series, Tier};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::config::HistoryConfig;
@@ -34,6 +34,8 @@ const PUT_FRAME: &str = "INSERT INTO recent (at_ms, shard, last_ms, frame) VALUE
     ON CONFLICT (at_ms, shard) DO UPDATE
     SET number = (SELECT max(number) + 1 FROM recent), last_ms = excluded.last_ms, frame = excluded.frame
     WHERE last_ms < excluded.last_ms";
+/// Notes that a number went to another container; the same again changes nothing.
+const PUT_EPOCH: &str = "INSERT OR IGNORE INTO epochs (series, begins_ms, former) VALUES (?1, ?2, ?3)";
 /// Delay between the end of a window and its roll-up, for samples still under way.
 const GRACE_MS: i64 = 10 * 60 * 1000;
 
@@ -100,7 +102,36 @@ pub struct Store {
     path: PathBuf,
     config: HistoryConfig,
     names: HashMap<Series, String>,
+    /// The newest data when it was opened, in milliseconds since the epoch. What is older and comes now has no say in
+    /// what a container is called.
+    newest_ms: i64,
+    /// Names in what is older.
+    earlier_names: HashMap<Series, String>,
     compaction: Option<Compaction>,
+}
+
+/// A series in a cycle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen<'a> {
+    /// Its number.
+    pub series: Series,
+    /// The name of the container or the node, if known.
+    pub name: Option<&'a str>,
+    /// Whether it may be another container than the one that had the number before ([`Rates::may_be_another`]).
+    ///
+    /// [`Rates::may_be_another`]: super::readings::Rates::may_be_another
+    pub may_be_another: bool,
+}
+
+/// A number that went from one container to another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replaced {
+    /// The number.
+    pub series: Series,
+    /// What the one before was called.
+    pub former: String,
+    /// What the present one is called.
+    pub name: String,
 }
 
 /// A window being rolled up.
@@ -110,17 +141,28 @@ struct Compaction {
     /// Later rows wait for the next time.
     last_number: i64,
     shards: Vec<u32>,
+    /// The tiers that keep roll-ups of that time; those of the others would be deleted again at once.
+    tiers: Vec<Tier>,
 }
 
 /// The result of a step of compaction.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Step {
     /// Whether there is more to do.
     pub more: bool,
-    /// New roll-ups.
-    pub merged: Merged,
+    /// The new roll-ups of each block of time.
+    pub merged: Vec<(Block, Merged)>,
     /// Stored blocks that were damaged and are lost.
     pub damaged: u64,
+}
+
+/// A block of time in which roll-ups of one length are kept, and deleted, together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Block {
+    /// Their length.
+    pub tier: Tier,
+    /// When it begins, in milliseconds since the epoch.
+    pub start_ms: i64,
 }
 
 impl Store {
@@ -136,10 +178,12 @@ impl Store {
             path: config.file.clone(),
             config: config.clone(),
             names: HashMap::new(),
+            newest_ms: i64::MIN,
+            earlier_names: HashMap::new(),
             compaction: None,
         };
-        match store.read_names() {
-            Ok(names) => store.names = names,
+        match store.read_known() {
+            Ok(()) => {}
             Err(source) if file::is_corrupt(&source) && aside.is_none() => {
                 let (store, aside) = store.begin_again()?;
                 return Ok((store, Some(aside)));
@@ -159,7 +203,7 @@ impl Store {
         let aside = file::put_aside(&path)?;
         let (mut store, _) = Self::open(&config)?;
         file::salvage(&aside, &mut store.connection).map_err(|source| store.failed(source))?;
-        store.names = store.read_names().map_err(|source| store.failed(source))?;
+        store.read_known().map_err(|source| store.failed(source))?;
         Ok((store, aside))
     }
 
@@ -196,32 +240,82 @@ impl Store {
         Ok(added)
     }
 
-    /// Sets the names of series; unchanged names cost nothing.
+    /// Takes the names in a cycle; unchanged names cost nothing. Returns the numbers that went to another container:
+    /// its name differs, and it may be another one.
     ///
     /// # Errors
     /// [`StoreError::History`].
     pub fn name<'a>(
         &mut self,
-        names: impl Iterator<Item = (Series, Option<&'a str>)>,
-    ) -> Result<(), StoreError> {
-        for (series, name) in names {
-            let known = self.names.get(&series);
-            let is_known = match name {
+        at_ms: i64,
+        cycle: impl Iterator<Item = Seen<'a>>,
+    ) -> Result<Vec<Replaced>, StoreError> {
+        let is_older = at_ms <= self.newest_ms;
+        let mut replaced = Vec::new();
+        for seen in cycle {
+            let names = if is_older { &self.earlier_names } else { &self.names };
+            let known = names.get(&seen.series);
+            let is_known = match seen.name {
                 Some(name) => known.is_some_and(|known| known == name),
                 None => known.is_some(),
             };
             if is_known {
                 continue;
             }
-            let name = name.unwrap_or_default();
-            let sql =
-                "INSERT INTO series (id, name) VALUES (?1, ?2) ON CONFLICT (id) DO UPDATE SET name = ?2";
-            self.connection
-                .execute(sql, params![series.get(), name])
+            let name = seen.name.unwrap_or_default();
+            let former = known.filter(|known| seen.may_be_another && !known.is_empty()).cloned();
+            self.write_name(at_ms, seen.series, name, former.as_deref(), is_older)
                 .map_err(|source| self.failed(source))?;
-            self.names.insert(series, name.to_owned());
+            let names = if is_older { &mut self.earlier_names } else { &mut self.names };
+            names.insert(seen.series, name.to_owned());
+            if is_older {
+                self.names.entry(seen.series).or_insert_with(|| name.to_owned());
+            }
+            let series = seen.series;
+            replaced.extend(former.map(|former| Replaced { series, former, name: name.to_owned() }));
         }
-        Ok(())
+        Ok(replaced)
+    }
+
+    fn write_name(
+        &mut self,
+        at_ms: i64,
+        series: Series,
+        name: &str,
+        former: Option<&str>,
+        is_older: bool,
+    ) -> rusqlite::Result<()> {
+        let transaction = self.connection.transaction()?;
+        if let Some(former) = former {
+            transaction.execute(PUT_EPOCH, params![series.get(), at_ms, former])?;
+        }
+        let sql = if is_older {
+            "INSERT OR IGNORE INTO series (id, name) VALUES (?1, ?2)"
+        } else {
+            "INSERT INTO series (id, name) VALUES (?1, ?2) ON CONFLICT (id) DO UPDATE SET name = ?2"
+        };
+        transaction.execute(sql, params![series.get(), name])?;
+        transaction.commit()
+    }
+
+    /// Whether there are roll-ups of a block.
+    ///
+    /// # Errors
+    /// [`StoreError::History`].
+    pub fn holds(&self, block: Block) -> Result<bool, StoreError> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM chunks WHERE tier = ?1 AND start_ms = ?2)";
+        let key = params![block.tier.id(), block.start_ms];
+        self.connection.query_row(sql, key, |row| row.get(0)).map_err(|source| self.failed(source))
+    }
+
+    /// Whether samples of a window wait to be rolled up.
+    ///
+    /// # Errors
+    /// [`StoreError::History`].
+    pub fn awaits(&self, window_ms: i64) -> Result<bool, StoreError> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM recent WHERE ?1 <= at_ms AND at_ms < ?2)";
+        let window = params![window_ms, window_ms + WINDOW_MS];
+        self.connection.query_row(sql, window, |row| row.get(0)).map_err(|source| self.failed(source))
     }
 
     /// The time of the last sample, in milliseconds since the epoch; `None` in a new store.
@@ -245,7 +339,7 @@ impl Store {
         if self.compaction.is_none() {
             self.compaction = self.next_window(now_ms)?;
         }
-        let Some(Compaction { window_ms, last_number, ref mut shards }) = self.compaction else {
+        let Some(Compaction { window_ms, last_number, ref mut shards, ref tiers }) = self.compaction else {
             return Ok(Step::default());
         };
         let Some(shard) = shards.last().copied() else {
@@ -259,7 +353,7 @@ impl Store {
             self.trim()?;
             return Ok(Step { more: true, ..Step::default() });
         };
-        let (merged, damaged) = compact_shard(&mut self.connection, window_ms, last_number, shard)?;
+        let (merged, damaged) = compact_shard(&mut self.connection, window_ms, last_number, shard, tiers)?;
         shards.pop();
         Ok(Step { more: true, merged, damaged })
     }
@@ -288,7 +382,13 @@ impl Store {
         let shards = shards
             .query_map(params![window_ms, window_ms + WINDOW_MS], |row| row.get(0))?
             .collect::<rusqlite::Result<_>>()?;
-        Ok(Some(Compaction { window_ms, last_number, shards }))
+        let mut tiers = Vec::with_capacity(Tier::ALL.len());
+        for tier in Tier::ALL {
+            if self.oldest_kept(tier)?.is_none_or(|kept| kept <= tier.chunk_start(window_ms)) {
+                tiers.push(tier);
+            }
+        }
+        Ok(Some(Compaction { window_ms, last_number, shards, tiers }))
     }
 
     /// Enforces age and size; called by the daemon now and then, and by every compaction.
@@ -301,12 +401,7 @@ impl Store {
 
     fn trim(&mut self) -> rusqlite::Result<()> {
         for tier in Tier::ALL {
-            let oldest_kept = "SELECT DISTINCT start_ms FROM chunks WHERE tier = ?1
-                ORDER BY start_ms DESC LIMIT 1 OFFSET ?2";
-            let parameters = params![tier.id(), self.config.chunks_kept(tier) - 1];
-            let kept: Option<i64> =
-                self.connection.query_row(oldest_kept, parameters, |row| row.get(0)).optional()?;
-            if let Some(kept) = kept {
+            if let Some(kept) = self.oldest_kept(tier)? {
                 let delete = "DELETE FROM chunks WHERE tier = ?1 AND start_ms < ?2";
                 self.connection.execute(delete, params![tier.id(), kept])?;
             }
@@ -322,6 +417,14 @@ impl Store {
             self.connection.execute_batch("PRAGMA incremental_vacuum")?;
         }
         file::bound(&self.connection, self.config.max_bytes())
+    }
+
+    /// The block before which none of a tier is kept; `None` while there are not so many.
+    fn oldest_kept(&self, tier: Tier) -> rusqlite::Result<Option<i64>> {
+        let oldest_kept = "SELECT DISTINCT start_ms FROM chunks WHERE tier = ?1
+            ORDER BY start_ms DESC LIMIT 1 OFFSET ?2";
+        let parameters = params![tier.id(), self.config.chunks_kept(tier) - 1];
+        self.connection.query_row(oldest_kept, parameters, |row| row.get(0)).optional()
     }
 
     fn used_pages(&self) -> rusqlite::Result<i64> {
@@ -344,6 +447,15 @@ impl Store {
         }
         let delete = "DELETE FROM recent WHERE at_ms < (SELECT min(at_ms) + ?1 FROM recent)";
         Ok(0 < self.connection.execute(delete, [Tier::FiveMinutes.bucket_ms()])?)
+    }
+
+    fn read_known(&mut self) -> rusqlite::Result<()> {
+        self.names = self.read_names()?;
+        let newest =
+            "SELECT max(coalesce((SELECT max(at_ms) FROM recent WHERE typeof(at_ms) = 'integer'), ?1),
+            coalesce((SELECT max(start_ms) FROM chunks WHERE typeof(start_ms) = 'integer'), ?1))";
+        self.newest_ms = self.connection.query_row(newest, [i64::MIN], |row| row.get(0))?;
+        Ok(())
     }
 
     fn read_names(&self) -> rusqlite::Result<HashMap<Series, String>> {
@@ -401,7 +513,8 @@ fn compact_shard(
     window_ms: i64,
     last_number: i64,
     shard: u32,
-) -> rusqlite::Result<(Merged, u64)> {
+    tiers: &[Tier],
+) -> rusqlite::Result<(Vec<(Block, Merged)>, u64)> {
     let transaction = connection.transaction()?;
     let mut counts: BTreeMap<Series, usize> = BTreeMap::new();
     let mut damaged = 0;
@@ -411,7 +524,9 @@ fn compact_shard(
     })?;
     let most = counts.values().copied().max().unwrap_or(1).max(1);
     let series: Vec<Series> = counts.into_keys().collect();
-    let mut total = Merged::default();
+    let block = |tier: &Tier| Block { tier: *tier, start_ms: tier.chunk_start(window_ms) };
+    let mut total: Vec<_> = tiers.iter().map(|tier| (block(tier), Merged::default())).collect();
+    let epochs = epochs_of(&transaction, window_ms)?;
     for group in series.chunks((MOST_SAMPLES / most).max(1)) {
         let mut samples: BTreeMap<Series, Vec<Sample>> = BTreeMap::new();
         read_frames(&transaction, window_ms, last_number, shard, |first_ms, blob| {
@@ -420,8 +535,18 @@ fn compact_shard(
             let _ = frame::decode(blob, first_ms, |series| group.contains(&series), each);
         })?;
         for (series, mut samples) in samples {
-            for tier in Tier::ALL {
-                let (merged, lost) = put(&transaction, series, tier, &mut samples)?;
+            let begun: Vec<i64> =
+                epochs.iter().filter(|(of, _)| *of == series).map(|(_, begins_ms)| *begins_ms).collect();
+            for (block, total) in &mut total {
+                let (merged, lost) = if begun.is_empty() {
+                    put(&transaction, series, block.tier, &mut samples)?
+                } else {
+                    let is_cut_off = |sample: &&Sample| {
+                        begun.iter().any(|begins_ms| Epoch::is_cut_off(*begins_ms, block.tier, sample.at_ms))
+                    };
+                    let mut own = samples.iter().filter(|sample| !is_cut_off(sample)).cloned().collect();
+                    put(&transaction, series, block.tier, &mut own)?
+                };
                 total.added += merged.added;
                 total.replaced += merged.replaced;
                 damaged += lost;
@@ -430,6 +555,18 @@ fn compact_shard(
     }
     transaction.commit()?;
     Ok((total, damaged))
+}
+
+/// The numbers that went to another container in a window, and when: what is measured of both in one roll-up is the
+/// later one's alone.
+fn epochs_of(transaction: &Transaction<'_>, window_ms: i64) -> rusqlite::Result<Vec<(Series, i64)>> {
+    let sql = "SELECT series, begins_ms FROM epochs
+        WHERE ?1 <= begins_ms AND begins_ms < ?2 AND series BETWEEN 0 AND 4294967295";
+    let mut statement = transaction.prepare(sql)?;
+    let epochs = statement.query_map(params![window_ms, window_ms + WINDOW_MS], |row| {
+        Ok((Series::from_raw(row.get(0)?), row.get(1)?))
+    })?;
+    epochs.collect()
 }
 
 fn read_frames(

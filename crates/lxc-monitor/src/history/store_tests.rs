@@ -20,6 +20,11 @@ fn cycle(at_ms: i64, cpu: f64) -> SampledCycle {
     SampledCycle { at_ms, samples: vec![(Series::NODE, codes), (CT, codes)] }
 }
 
+/// A series that has been there all the time.
+fn seen(series: Series, name: &str) -> Seen<'_> {
+    Seen { series, name: Some(name), may_be_another: false }
+}
+
 /// A value that differs at each time.
 fn cpu_at(at_ms: i64) -> f64 {
     ((at_ms / 1000) % 97) as f64 / 50.0
@@ -30,8 +35,10 @@ fn compact(store: &mut Store, now_ms: i64) -> Merged {
     loop {
         let step = store.compact_step(now_ms).unwrap();
         assert_eq!(step.damaged, 0);
-        total.added += step.merged.added;
-        total.replaced += step.merged.replaced;
+        for (_, merged) in &step.merged {
+            total.added += merged.added;
+            total.replaced += merged.replaced;
+        }
         if !step.more {
             return total;
         }
@@ -364,12 +371,108 @@ fn damage_costs_what_it_hits() {
     assert!(want.len() * 60 / 2 < kept_in_all, "{kept_in_all}");
 }
 
+/// 104 was `bigdb` for 90 minutes and half a minute, then `web`.
+fn reused(directory: &Path) -> (HistoryConfig, Store, i64) {
+    let config = config(directory);
+    let (mut store, _) = Store::open(&config).unwrap();
+    let begins_ms = START_MS + 90 * 60_000 + 30_000;
+    for step in 0..4 * 180 {
+        let at_ms = START_MS + step * 15_000;
+        let is_former = at_ms < begins_ms;
+        let seen =
+            if is_former { seen(CT, "bigdb") } else { Seen { may_be_another: true, ..seen(CT, "web") } };
+        let replaced = store.name(at_ms, [seen].into_iter()).unwrap();
+        let want = (at_ms == begins_ms).then(|| Replaced {
+            series: CT,
+            former: "bigdb".to_owned(),
+            name: "web".to_owned(),
+        });
+        assert_eq!(replaced, Vec::from_iter(want));
+        store.append(&[cycle(at_ms, if is_former { 8.0 } else { 0.5 })]).unwrap();
+    }
+    (config, store, begins_ms)
+}
+
+#[test]
+fn a_container_that_got_the_id_of_another_shares_no_roll_up_with_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let (config, mut store, begins_ms) = reused(directory.path());
+    for is_rolled_up in [false, true] {
+        if is_rolled_up {
+            compact(&mut store, START_MS + 100 * 3_600_000);
+            assert_eq!(store.newest_ms().unwrap(), None);
+        }
+        let reader = HistoryReader::open(&config.file).unwrap().unwrap();
+        let (present, former) = (reader.series().unwrap().remove(0), reader.former().unwrap().remove(0));
+        assert_eq!((present.name.as_str(), former.name.as_str()), ("web", "bigdb"));
+        assert_eq!((former.epoch.ends_ms, present.epoch.begins_ms), (begins_ms, begins_ms));
+        for tier in Tier::ALL {
+            let (of_present, of_former) = (
+                reader.read_of(&present, Metric::Cpu, tier, 0, i64::MAX).unwrap().points,
+                reader.read_of(&former, Metric::Cpu, tier, 0, i64::MAX).unwrap().points,
+            );
+            assert_eq!(of_present, read(&config, tier), "what is asked for by number is the present one's");
+            assert_eq!(of_present[0].start_ms, tier.bucket_start(begins_ms), "{}", tier.name());
+            assert!(of_present.iter().all(|point| point.max < 1.0), "{}", tier.name());
+            assert!(of_former.iter().all(|point| 7.0 < point.min), "{}", tier.name());
+            let whole = usize::try_from((begins_ms - START_MS) / tier.bucket_ms()).unwrap();
+            assert_eq!(of_former.len(), whole, "{}", tier.name());
+        }
+        // The node was there all the time.
+        let node = reader.read(Series::NODE, Metric::Cpu, Tier::Minute, 0, i64::MAX).unwrap();
+        assert_eq!(node.points.len(), 180);
+    }
+}
+
+#[test]
+fn a_new_container_is_told_by_its_name_and_by_having_been_away() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut store, _) = Store::open(&config(directory.path())).unwrap();
+    let mut at_ms = START_MS;
+    let mut name = |name: Option<&str>, may_be_another: bool| {
+        at_ms += 60_000;
+        store.name(at_ms, [Seen { series: CT, name, may_be_another }].into_iter()).unwrap().len()
+    };
+    assert_eq!(name(None, true), 0);
+    assert_eq!(name(Some("web"), true), 0, "its name was not known before");
+    assert_eq!(name(Some("web"), true), 0);
+    assert_eq!(name(None, true), 0, "its name cannot be read");
+    assert_eq!(name(Some("www"), false), 0, "renamed while it runs");
+    assert_eq!(name(Some("db"), true), 1);
+}
+
+#[test]
+fn a_store_of_the_version_before_is_read_and_brought_up_to_date() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = config(directory.path());
+    let (mut store, _) = Store::open(&config).unwrap();
+    store.name(START_MS, [seen(CT, "web")].into_iter()).unwrap();
+    store.append(&[cycle(START_MS, 1.0)]).unwrap();
+    store.connection.execute_batch("DROP TABLE epochs; PRAGMA user_version = 1").unwrap();
+    drop(store);
+    let reader = HistoryReader::open(&config.file).unwrap().unwrap();
+    assert_eq!((reader.series().unwrap().len(), reader.former().unwrap().len()), (1, 0));
+    assert_eq!(read(&config, Tier::Minute).len(), 1);
+    drop(reader);
+    let (mut store, aside) = Store::open(&config).unwrap();
+    assert_eq!(aside, None);
+    let web = Seen { may_be_another: true, ..seen(CT, "other") };
+    assert_eq!(store.name(START_MS + 60_000, [web].into_iter()).unwrap().len(), 1);
+    assert_eq!(read(&config, Tier::Minute).len(), 0);
+    let (_, aside) = store.begin_again().unwrap();
+    assert!(aside.exists());
+    let reader = HistoryReader::open(&config.file).unwrap().unwrap();
+    assert_eq!(reader.former().unwrap()[0].name, "web", "epochs are salvaged");
+}
+
 /// A flipped bit in the head of a row turns a blob into text, or text into a number.
 #[test]
 fn values_of_a_wrong_type_cost_only_themselves() {
     let wrong = [
         "UPDATE series SET name = CAST(x'ff' AS TEXT) WHERE id = 104",
         "UPDATE series SET name = 7 WHERE id = 104",
+        "UPDATE epochs SET begins_ms = 'never'",
+        "UPDATE epochs SET former = 7",
         "UPDATE recent SET frame = CAST(frame AS TEXT) WHERE number = 3",
         "UPDATE recent SET frame = 7 WHERE number = 3",
         "UPDATE recent SET at_ms = 'never' WHERE number = 3",
@@ -387,7 +490,9 @@ fn values_of_a_wrong_type_cost_only_themselves() {
         for moment in &moments {
             store.append(&[cycle(*moment, cpu_at(*moment))]).unwrap();
         }
-        store.name([(CT, Some("web")), (Series::NODE, Some("pve"))].into_iter()).unwrap();
+        store.name(last_ms, [seen(CT, "web"), seen(Series::NODE, "pve")].into_iter()).unwrap();
+        // From the beginning on, so that all values are of the present one.
+        store.write_name(START_MS, CT, "web", Some("bigdb"), false).unwrap();
         compact(&mut store, last_ms);
         store.connection.execute(damage, []).unwrap();
         drop(store);
@@ -486,7 +591,7 @@ fn use_it(config: &HistoryConfig) -> Result<(), StoreError> {
     let day_later = START_MS + 86_400_000;
     let mut all = || {
         store.newest_ms()?;
-        store.name([(CT, Some("web"))].into_iter())?;
+        store.name(day_later, [seen(CT, "web")].into_iter())?;
         store.append(&[cycle(day_later, 1.0)])?;
         for _ in 0..100 {
             if !store.compact_step(day_later)?.more {

@@ -12,14 +12,16 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use lxc_autoscale_core::ErrorChain;
 use lxc_autoscale_core::metrics_file::trust::Believed;
 use lxc_autoscale_core::metrics_file::{self, ReadError};
 use lxc_autoscale_core::snapshot::Snapshot;
+use lxc_autoscale_core::{ErrorChain, local_zone};
 
 use super::config::HistoryConfig;
+use super::import::original::LocalTimes;
 use super::readings::{Cycle, Rates};
-use super::store::{SampledCycle, Store, StoreError};
+use super::record;
+use super::store::{Replaced, SampledCycle, Store, StoreError};
 use crate::notices::{Change, Notices};
 
 /// Most cycles in the queue.
@@ -286,13 +288,20 @@ impl Work {
         };
         self.missed.store(false, Ordering::Relaxed);
         self.pending.clear();
+        // What was not written is read again, also what has been seen.
+        self.seen.clear();
         self.rates = Rates::default();
         let path = self.metrics_file.clone();
         // Content written by others is not our measurement.
         let believed = Believed::own();
+        let mut times = LocalTimes::new(local_zone());
+        let mut n_of_the_original = 0_u64;
         let replayed =
-            metrics_file::each_since(&path, &believed, after_ms, |snapshot| -> Result<(), CatchUpError> {
-                let cycle = Cycle::from(snapshot);
+            metrics_file::each_since(&path, &believed, after_ms, |text| -> Result<(), CatchUpError> {
+                // The owner of the file reports what cannot be parsed.
+                let Some(record) = record::read(text, &mut times) else { return Ok(()) };
+                n_of_the_original += u64::from(record.is_of_the_original);
+                let cycle = record.cycle;
                 self.now_ms = cycle.at_ms;
                 if Some(cycle.at_ms) == after_ms {
                     self.rates.samples(&cycle);
@@ -316,6 +325,11 @@ impl Work {
             Err(error) => return Err(error),
         }
         self.flush()?;
+        if 0 < n_of_the_original {
+            tracing::info!(
+                "the history has taken what is true of {n_of_the_original} snapshots of the Python original"
+            );
+        }
         (self.is_behind, self.read_all, self.compacting) = (false, false, true);
         Ok(())
     }
@@ -329,9 +343,13 @@ impl Work {
         if self.pending.is_empty() {
             self.pending_since = Instant::now();
         }
+        if let Some(store) = &mut self.store {
+            for Replaced { series, former, name } in store.name(cycle.at_ms, cycle.seen(&self.rates))? {
+                tracing::info!(container = %series, "the id belonged to `{former}`; the history of `{name}` begins now");
+            }
+        }
         self.pending.push(SampledCycle { at_ms: cycle.at_ms, samples: self.rates.samples(cycle) });
-        let names = cycle.series.iter().map(|(series, name, _)| (*series, name.as_deref()));
-        if let Some(store) = &mut self.store { store.name(names) } else { Ok(()) }
+        Ok(())
     }
 
     fn remember(&mut self, at_ms: i64) {

@@ -6,10 +6,12 @@ use lxc_autoscale_core::snapshot::{
 use lxc_autoscale_core::units::bytes_to_mib;
 
 use super::gaps::Gaps;
+use super::io::IoCounter;
+use super::traffic::TrafficCounter;
 use super::{elapsed, increase};
 use crate::clock::record_time;
 use crate::sample::{
-    BlockIo, CgroupSample, ContainerSample, CpuTime, InitProcess, Missing, PressureReadings, Reading,
+    BlockIo, CgroupSample, ContainerSample, CpuTime, InitProcess, Missing, PressureReadings, Reading, Traffic,
 };
 
 /// How far a CPU's counter may run ahead between two samples, in seconds.
@@ -37,29 +39,19 @@ pub struct Baseline {
     throttling: Reading<Throttling>,
     quota_cores: Reading<Option<f64>>,
     cpuset_cpus: Reading<Option<u32>>,
+    /// As they were when last known.
+    io: Option<IoCounter>,
+    traffic: Option<TrafficCounter>,
 }
 
-impl Baseline {
-    /// From a sample.
-    pub fn of(sample: &ContainerSample) -> Self {
-        let CgroupSample { cpu, throttling, quota_cores, cpuset_cpus, .. } = &sample.cgroup;
-        Self {
-            init: sample.init.clone(),
-            cpu: cpu.clone(),
-            throttling: throttling.clone(),
-            quota_cores: quota_cores.clone(),
-            cpuset_cpus: cpuset_cpus.clone(),
-        }
-    }
-}
-
-/// Computes the record of a container from the previous sample's state and this sample.
+/// Computes the record of a container from the previous sample's state and this sample, and the state for the next.
 pub fn container_record(
     previous: Option<&Baseline>,
     now: ContainerSample,
     node: NodeFacts,
-) -> ContainerRecord {
+) -> (ContainerRecord, Baseline) {
     let mut gaps = Gaps::default();
+    let same_run = comparable(previous, &now).ok();
     let mut record = ContainerRecord::empty(record_time(now.at.wall));
     record.state = Some(ContainerState::Running);
     record.limits = Some(limits(&mut gaps, &now.cgroup, node));
@@ -69,11 +61,10 @@ pub fn container_record(
     record.pids_events = gaps.take(&["pids_events"], now.cgroup.pids_events).flatten();
     record.process_count = gaps.take(&["process_count"], now.cgroup.pids);
     let on_zfs = now.filesystem.as_ref().is_ok_and(|filesystem| filesystem.is_zfs);
-    fill_io(&mut record, &mut gaps, now.cgroup.io, on_zfs);
-    if let Some(traffic) = gaps.take(&["network_usage", "network_interfaces"], now.network) {
-        record.network_usage = Some(traffic.total);
-        record.network_interfaces = traffic.interfaces;
-    }
+    let before = same_run.and_then(|previous| previous.io.as_ref());
+    let io = fill_io(&mut record, &mut gaps, now.cgroup.io, on_zfs, before);
+    let before = same_run.and_then(|previous| previous.traffic.as_ref());
+    let traffic = fill_traffic(&mut record, &mut gaps, now.network, before);
     let fields = ["filesystem_usage_gb", "filesystem_total_gb", "filesystem_free_gb"];
     if let Some(filesystem) = gaps.take(&fields, now.filesystem) {
         record.filesystem_usage_gb = Some(bytes_to_gib(filesystem.used));
@@ -86,22 +77,55 @@ pub fn container_record(
     record.pressure = pressure(&mut gaps, &now.pressure);
     record.configuration = gaps.take(&["configuration"], now.configuration).flatten();
     record.missing = gaps.into_fields();
-    record
+    let CgroupSample { cpu, throttling, quota_cores, cpuset_cpus, .. } = now.cgroup;
+    let baseline = Baseline { init: now.init, cpu, throttling, quota_cores, cpuset_cpus, io, traffic };
+    (record, baseline)
 }
 
 /// ZFS reads and writes in its own threads, which belong to no container: a group without any I/O then says nothing
 /// about the container's I/O, unless ZFS itself reports it (see [`crate::zfs`]).
-fn fill_io(record: &mut ContainerRecord, gaps: &mut Gaps, io: Reading<BlockIo>, on_zfs: bool) {
-    let io = io.and_then(|io| match (io.total.reads, io.total.writes) {
-        (0, 0) if on_zfs && io.devices.is_empty() => {
-            Err(Missing::because("ZFS does its I/O in threads that belong to no container"))
+fn fill_io(
+    record: &mut ContainerRecord,
+    gaps: &mut Gaps,
+    io: Reading<BlockIo>,
+    on_zfs: bool,
+    before: Option<&IoCounter>,
+) -> Option<IoCounter> {
+    let io = io.and_then(|io| {
+        let is_idle = on_zfs && io.devices.is_empty() && {
+            let total = IoCounter::begin(&io.counts).total();
+            (total.reads, total.writes) == (0, 0)
+        };
+        if is_idle {
+            return Err(Missing::because("ZFS does its I/O in threads that belong to no container"));
         }
-        _ => Ok(io),
+        Ok(io)
     });
-    if let Some(io) = gaps.take(&["io_stats", "io_devices"], io) {
-        record.io_stats = Some(io.total);
-        record.io_devices = io.devices;
-    }
+    let Some(io) = gaps.take(&["io_stats", "io_devices"], io) else { return before.cloned() };
+    let (counter, is_whole) = match before {
+        Some(before) => before.after(&io.counts),
+        None => (IoCounter::begin(&io.counts), Ok(())),
+    };
+    record.io_stats = gaps.take(&["io_stats"], is_whole).map(|()| counter.total());
+    record.io_devices = io.devices;
+    Some(counter)
+}
+
+fn fill_traffic(
+    record: &mut ContainerRecord,
+    gaps: &mut Gaps,
+    traffic: Reading<Traffic>,
+    before: Option<&TrafficCounter>,
+) -> Option<TrafficCounter> {
+    let fields = ["network_usage", "network_interfaces"];
+    let Some(traffic) = gaps.take(&fields, traffic) else { return before.cloned() };
+    let (counter, is_whole) = match before {
+        Some(before) => before.after(&traffic),
+        None => (TrafficCounter::begin(&traffic), Ok(())),
+    };
+    record.network_usage = gaps.take(&["network_usage"], is_whole).map(|()| counter.total());
+    record.network_interfaces = traffic.interfaces;
+    Some(counter)
 }
 
 fn bytes_to_gib(bytes: u64) -> f64 {

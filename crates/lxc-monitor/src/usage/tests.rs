@@ -11,8 +11,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::sample::{
-    ArcUse, BlockIo, CgroupSample, ContainerSample, CpuTime, FilesystemUse, InitProcess, InodeUse, MemoryUse,
-    NodeCpuTime, NodeMemory, NodePaging, NodeSample, PressureReadings, Traffic,
+    ArcUse, BlockIo, CgroupSample, ContainerSample, CpuTime, FilesystemUse, InitProcess, InodeUse, IoCounts,
+    MemoryUse, NodeCpuTime, NodeMemory, NodePaging, NodeSample, PressureReadings, Traffic,
 };
 
 const MIB: u64 = 1 << 20;
@@ -53,7 +53,7 @@ fn sample(seconds: f64, cpu_seconds: f64) -> ContainerSample {
             pids: Ok(31),
             pids_limit: Ok(None),
             io: Ok(BlockIo {
-                total: IoStats { reads: 1, writes: 2, read_ops: None, write_ops: None },
+                counts: IoCounts::Processes(IoStats { reads: 1, writes: 2, read_ops: None, write_ops: None }),
                 devices: [("sda".to_owned(), DeviceIo { rbytes: 512, ..DeviceIo::default() })].into(),
             }),
         },
@@ -80,7 +80,8 @@ fn container_record(
     now: &ContainerSample,
     node: NodeFacts,
 ) -> ContainerRecord {
-    super::container_record(previous.map(Baseline::of).as_ref(), now.clone(), node)
+    let previous = previous.map(|previous| super::container_record(None, previous.clone(), node).1);
+    super::container_record(previous.as_ref(), now.clone(), node).0
 }
 
 /// Compares the CPU fields of a record with the expected ones.
@@ -340,8 +341,7 @@ fn a_zfs_dataset_without_io_is_not_one_that_did_none() {
     let mut on_zfs = sample(0.0, 0.0);
     on_zfs.filesystem.as_mut().unwrap().is_zfs = true;
     assert!(container_record(None, &on_zfs, NODE).io_stats.is_some(), "a volume beside it was used");
-    let total = IoStats { reads: 0, writes: 0, read_ops: Some(0), write_ops: Some(0) };
-    on_zfs.cgroup.io = Ok(BlockIo { total, devices: Table::default() });
+    on_zfs.cgroup.io = Ok(BlockIo { counts: IoCounts::Parts([].into()), devices: Table::default() });
     let record = container_record(None, &on_zfs, NODE);
     assert_eq!(record.io_stats, None);
     assert!(record.missing.reason("io_stats").unwrap().starts_with("ZFS"), "{:?}", record.missing);

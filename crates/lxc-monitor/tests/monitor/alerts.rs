@@ -54,13 +54,13 @@ fn queued(node: &Node) -> Vec<Notification> {
     pending.notifications
 }
 
-/// The output of `alerts`, and its warning.
+/// The output of `alerts`, and its warning; with one, the exit code says that nothing is known.
 fn list_and_warning(config: &Path, arguments: &[&str]) -> (String, String) {
     let output =
         Command::new(PROGRAM).arg("alerts").args(arguments).arg("--config").arg(config).output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     let (printed, warning) = (text(output.stdout), text(output.stderr));
-    assert!(output.status.success(), "{warning}");
+    assert_eq!(output.status.code(), Some(if warning.is_empty() { 0 } else { 5 }), "{warning}");
     (printed, warning)
 }
 
@@ -77,6 +77,10 @@ fn an_alert_fires_once_survives_a_kill_and_clears_once() {
     let (printed, warning) = list_and_warning(&config, &[]);
     assert_eq!(printed, "No alert is active.\n");
     assert!(warning.contains("holds no measurement, so nothing is known of now"), "{warning}");
+    let (printed, _) = list_and_warning(&config, &["--json"]);
+    let json: serde_json::Value = serde_json::from_str(&printed).unwrap();
+    let known = [&json["measured"], &json["stale"], &json["alerts"]];
+    assert_eq!(known, [&serde_json::Value::Null, &true.into(), &serde_json::json!([])]);
     let mut daemon = Daemon::start(&config);
     daemon.wait_for(FIRED);
     daemon.wait_for(CYCLE);
@@ -85,8 +89,11 @@ fn an_alert_fires_once_survives_a_kill_and_clears_once() {
     let table = list(&config, &[]);
     assert!(table.contains("warning   104 ct104  processes  90 % (fires at 85 %)  20"), "{table}");
     let json: serde_json::Value = serde_json::from_str(&list(&config, &["--json"])).unwrap();
-    assert_eq!((&json[0]["container"], &json[0]["value"]), (&104.into(), &90.0.into()));
+    let alert = &json["alerts"][0];
+    assert_eq!((&alert["container"], &alert["value"]), (&104.into(), &90.0.into()));
     let newest = MetricsReader::read_newest(&node.path("metrics.json")).unwrap().unwrap();
+    assert_eq!(json["measured"], newest.summary.collection_end_time.to_string());
+    assert_eq!((&json["stale"], &json["reason"]), (&false.into(), &serde_json::Value::Null));
     let shown = &newest.containers[&vmid(104)].alerts[0];
     assert_eq!((shown.rule.as_str(), shown.value, shown.level), ("processes", Some(90.0), 85.0));
 
@@ -112,6 +119,23 @@ fn an_alert_fires_once_survives_a_kill_and_clears_once() {
     assert!(queued[0].text.starts_with(FIRED), "{}", queued[0].text);
     let newest = MetricsReader::read_newest(&node.path("metrics.json")).unwrap().unwrap();
     assert!(newest.containers[&vmid(104)].alerts.is_empty());
+}
+
+#[test]
+fn a_renamed_container_is_listed_under_its_present_name() {
+    let node = node();
+    let config = configure(&node, "");
+    let mut daemon = Daemon::start(&config);
+    daemon.wait_for(FIRED);
+    daemon.wait_for(CYCLE);
+    kill(daemon);
+    let stored = std::fs::read_to_string(node.path("pve/lxc/104.conf")).unwrap();
+    node.replace("pve/lxc/104.conf", &stored.replace("ct104", "renamed"));
+    let mut daemon = Daemon::start(&config);
+    daemon.wait_for(CYCLE);
+    kill(daemon);
+    let table = list(&config, &[]);
+    assert!(table.contains("warning   104 renamed  processes  90 % (fires at 85 %)  20"), "{table}");
 }
 
 /// On cgroup version 1 the kills are a sum over the existing groups: it falls when systemd removes that of a service
@@ -158,6 +182,24 @@ fn a_kill_is_told_by_the_run_of_the_container_and_not_by_a_counter_that_went_bac
     kill(daemon);
     let log = std::fs::read_to_string(node.path("monitor.log")).unwrap();
     assert_eq!(log.matches("critical alert `oom-kill`").count(), 2, "{log}");
+}
+
+/// A container that was listed as stopped, and is killed for lack of memory before it is looked at for the first time.
+#[test]
+fn kills_before_the_first_look_at_a_started_container_are_told() {
+    let node = node();
+    node.write("pve/lxc/105.conf", "hostname: ct105\nmemory: 512\n");
+    let config = node.config_file();
+    let mut daemon = Daemon::start(&config);
+    daemon.wait_for(CYCLE);
+    node.write("cgroup/lxc/105/cgroup.procs", "7105\n");
+    node.write("cgroup/lxc/105/cpu.stat", "usage_usec 5\n");
+    node.write("cgroup/lxc/105/memory.events", "low 0\nhigh 0\nmax 9\noom 4\noom_kill 4\n");
+    node.start(105, 7105);
+    daemon.wait_for(
+        "critical alert `oom-kill` of container 105 (ct105): processes killed for lack of memory 4 ",
+    );
+    kill(daemon);
 }
 
 /// Killed at any point while the value goes up and down.

@@ -6,7 +6,7 @@ use lxc_autoscale_core::metrics_file::MetricsReader;
 use lxc_autoscale_core::snapshot::Snapshot;
 use rustix::process::Signal;
 
-use crate::fixture::{Node, vmid};
+use crate::fixture::{Node, process_stat, vmid};
 use crate::program::Daemon;
 
 /// A node whose container uses `mib`, and a monitor that learns quickly.
@@ -102,6 +102,36 @@ fn what_was_learnt_outlives_the_program_and_damage_is_set_aside() {
     daemon.wait_for("its checksum is wrong; the file is now ");
     daemon.wait_for("measured 1 running container in ");
     assert_eq!(std::fs::read_to_string(node.path("state/anomaly.state.damaged")).unwrap(), "something else");
+}
+
+/// The id of a container that was destroyed, given to a new one.
+#[test]
+fn another_container_with_the_same_id_is_learnt_from_scratch() {
+    let node = node(200);
+    let config = node.path("lxc_monitor.toml");
+    let mut daemon = Daemon::start(&config);
+    for _ in 0..40 {
+        daemon.wait_for("measured 1 running container in ");
+    }
+    daemon.signal(Signal::TERM);
+    daemon.wait_for("lxc-monitor ends");
+    drop(daemon);
+
+    // It began 10 s ago, uses more, and has another name.
+    let start_ticks = 2050 * rustix::param::clock_ticks_per_second();
+    node.write("proc/7104/stat", &process_stat(7104, start_ticks));
+    node.replace("proc/uptime", "2060.00 5000.00\n");
+    node.replace("pve/lxc/104.conf", "hostname: other\nmemory: 512\n");
+    use_memory(&node, 400);
+    let mut daemon = Daemon::start(&config);
+    daemon.wait_for("container 104 is another one than before, by its name and its start");
+    for _ in 0..8 {
+        daemon.wait_for("measured 1 running container in ");
+    }
+    daemon.signal(Signal::TERM);
+    daemon.wait_for("lxc-monitor ends");
+    let snapshots = snapshots(&node.path("metrics.json"));
+    assert!(snapshots.iter().all(|snapshot| snapshot.containers[&vmid(104)].anomalies.is_empty()));
 }
 
 #[test]

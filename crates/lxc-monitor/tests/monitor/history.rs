@@ -96,6 +96,32 @@ fn a_full_disk_stops_the_history_and_nothing_else() {
     assert_eq!(samples(&file), snapshots(&node));
 }
 
+/// The cycles that could not be written were under way when the disk became full.
+#[test]
+fn a_disk_that_becomes_full_costs_no_sample() {
+    let node = node();
+    let config = node.config_file();
+    let Some(disk) = SmallDisk::mount(node.path("small")) else {
+        println!("skipped: a tmpfs cannot be mounted here");
+        return;
+    };
+    let file = disk.0.join("metrics.sqlite");
+    let text = std::fs::read_to_string(&config).unwrap();
+    let text = text.replace(&format!("'{}'", history(&node).display()), &format!("'{}'", file.display()));
+    node.write("lxc_monitor.toml", &text);
+    let mut daemon = Daemon::start(&config);
+    wait_until_complete(&node, &file, 3);
+    let filler = disk.0.join("filler");
+    assert!(std::fs::write(&filler, vec![0; 2 << 20]).is_err());
+    daemon.wait_for("measuring goes on, and the history will be completed from the metrics file");
+    std::fs::remove_file(&filler).unwrap();
+    daemon.wait_for("is written again");
+    daemon.signal(rustix::process::Signal::TERM);
+    daemon.wait_for("lxc-monitor ends");
+    daemon.process.wait().unwrap();
+    assert_eq!(samples(&file), snapshots(&node));
+}
+
 #[test]
 fn a_broken_database_is_begun_anew_from_the_metrics_file() {
     let node = node();
@@ -116,6 +142,71 @@ fn a_broken_database_is_begun_anew_from_the_metrics_file() {
     daemon.wait_for("lxc-monitor ends");
     assert!(file.with_file_name("metrics.sqlite.corrupt-1").exists());
     assert_eq!(samples(&file), snapshots(&node));
+}
+
+/// A container is destroyed, and another one gets its id.
+#[test]
+fn a_container_that_got_the_id_of_another_does_not_inherit_its_history() {
+    let node = node();
+    let config = node.config_file();
+    let memory = |mib: u64| node.replace("cgroup/lxc/104/memory.current", &format!("{}\n", mib << 20));
+    memory(300);
+    node.write(
+        "cgroup/lxc/104/memory.stat",
+        "anon 0\nfile 0\nshmem 0\nfile_dirty 0\nfile_writeback 0\ninactive_file 0\nactive_file 0\n",
+    );
+    let mut daemon = Daemon::start(&config);
+    wait_until_complete(&node, &history(&node), 3);
+    // A rename while it runs changes nothing.
+    node.replace("pve/lxc/104.conf", "hostname: bigdb\nmemory: 512\n");
+    let renamed = samples_of(&node, 104);
+    wait_until(|| renamed + 2 < samples_of(&node, 104));
+    // It is gone, and then there is one that started later and has another name.
+    let running = std::fs::read_to_string(node.path("proc/net/unix")).unwrap();
+    node.replace("proc/net/unix", running.lines().next().unwrap());
+    daemon.wait_for("measured 0 running containers");
+    node.replace("proc/7104/stat", &crate::fixture::process_stat(7104, 199_000));
+    node.replace("pve/lxc/104.conf", "hostname: tinyweb\nmemory: 512\n");
+    memory(250);
+    node.replace("proc/net/unix", &running);
+    daemon.wait_for("the id belonged to `bigdb`; the history of `tinyweb` begins now");
+    wait_until(|| 2 < samples_of(&node, 104));
+    daemon.signal(rustix::process::Signal::TERM);
+    daemon.wait_for("lxc-monitor ends");
+    daemon.process.wait().unwrap();
+    let show = |id: &str| {
+        let output = Command::new(PROGRAM)
+            .args(["history", id, "--metric", "memory", "--tier", "1m", "--json", "--config"])
+            .arg(&config)
+            .output()
+            .unwrap();
+        let value: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let extremes = |key: &str| -> Vec<f64> {
+            value["points"].as_array().unwrap().iter().map(|point| point[key].as_f64().unwrap()).collect()
+        };
+        (extremes("min"), extremes("max"), String::from_utf8(output.stderr).unwrap())
+    };
+    let (min, max, said) = show("tinyweb");
+    assert!(!min.is_empty() && min == max, "{min:?} {max:?}: only its own use");
+    assert!(said.contains("104 was another container, which `history bigdb` shows"), "{said}");
+    let (_, _, said) = show("bigdb");
+    assert!(said.contains("this is `bigdb`, which had the id 104 until"), "{said}");
+}
+
+/// Samples of the container that has this id.
+fn samples_of(node: &Node, id: u32) -> u64 {
+    let Some(reader) = HistoryReader::open(&history(node)).unwrap() else { return 0 };
+    let found = reader.read(Series::from_raw(id), Metric::Memory, Tier::Minute, 0, i64::MAX).unwrap();
+    found.points.iter().map(|point| u64::from(point.samples)).sum()
+}
+
+#[track_caller]
+fn wait_until(is_so: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < PATIENCE, "in vain");
+        std::thread::yield_now();
+    }
 }
 
 /// Anything in the place of the metrics file must not block, or the history would never be written again.
@@ -217,6 +308,50 @@ fn it_is_shown_while_the_daemon_writes_it_and_not_written_when_switched_off() {
     daemon.signal(rustix::process::Signal::TERM);
     daemon.wait_for("lxc-monitor ends");
     assert!(!node.path("state/off.sqlite").exists());
+}
+
+/// As after an upgrade: `install.sh` moves the file of the original to where the monitor writes its own.
+#[test]
+fn of_a_file_of_the_original_only_what_is_true_reaches_the_history() {
+    let node = node();
+    let config = node.config_file();
+    write_original(&node.path("metrics.json"), 5, 30);
+    let mut daemon = Daemon::start(&config);
+    daemon.wait_for("the history has taken what is true of 30 snapshots of the Python original");
+    daemon.wait_for("measured 1 running container in ");
+    daemon.signal(rustix::process::Signal::TERM);
+    daemon.wait_for("lxc-monitor ends");
+    daemon.process.wait().unwrap();
+    let reader = HistoryReader::open(&history(&node)).unwrap().unwrap();
+    let samples = |metric| -> u32 {
+        // Up to the last day of that file.
+        let found = reader.read(Series::from_raw(104), metric, Tier::Hour, 0, 1_725_148_800_000).unwrap();
+        found.points.iter().map(|point| point.samples).sum()
+    };
+    let taken = [Metric::MemoryWithoutCache, Metric::RootfsUsed, Metric::RootfsTotal, Metric::Swap];
+    assert_eq!(taken.map(samples), [30; 4]);
+    assert_eq!(samples(Metric::NetRx), 29, "none to the first snapshot");
+    let left_out = [
+        Metric::Cpu,
+        Metric::CpuShare,
+        Metric::Memory,
+        Metric::Processes,
+        Metric::IoRead,
+        Metric::IoWrite,
+        Metric::SwapLimit,
+    ];
+    for metric in left_out {
+        assert_eq!(samples(metric), 0, "{}", metric.name());
+    }
+    // The complete file that was put aside has nothing that is not there.
+    let again = Command::new(PROGRAM)
+        .args(["import", "--json", "--config"])
+        .arg(&config)
+        .arg(node.path("metrics.json.before-1"))
+        .output()
+        .unwrap();
+    let again: serde_json::Value = serde_json::from_slice(&again.stdout).unwrap();
+    assert_eq!((&again["new_roll_ups"], &again["new_frames"]), (&0.into(), &0.into()), "{again}");
 }
 
 /// B6: any size in constant memory, measured for the whole program.

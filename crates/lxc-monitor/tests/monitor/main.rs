@@ -15,4 +15,5 @@ mod real_lxc;
 mod stalled;
 mod trees;
 mod versions;
+mod volumes;
 mod wedged;

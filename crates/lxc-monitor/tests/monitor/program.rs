@@ -17,7 +17,14 @@ pub(crate) fn node() -> Node {
     node.start(104, 7104);
     node.write("cgroup/lxc/104/cgroup.procs", "7104\n");
     node.write("cgroup/lxc/104/cpu.stat", "usage_usec 5\n");
+    memory(&node, 104);
     node
+}
+
+fn memory(node: &Node, id: u32) {
+    node.write(&format!("cgroup/lxc/{id}/memory.current"), "209715200\n");
+    let stat = "anon 104857600\nfile 94371840\nshmem 0\nfile_dirty 0\ninactive_file 52428800\nactive_file 41943040\n";
+    node.write(&format!("cgroup/lxc/{id}/memory.stat"), stat);
 }
 
 fn run(node: &Node, arguments: &[&str]) -> Output {
@@ -96,6 +103,57 @@ fn check_says_what_is_wrong_and_ends_with_1() {
     assert_eq!(report["probes"][0]["name"], "control groups");
     assert_eq!(report["probes"][0]["state"], "bad");
     assert!(report["probes"][0]["fix"].as_str().unwrap().contains("`paths.cgroup`"));
+}
+
+/// What `check` prints of a node, and whether it found what is essential.
+#[track_caller]
+fn check_report(node: &Node, want_success: bool) -> String {
+    let output = run(node, &["check"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.success(), want_success, "{text}");
+    text
+}
+
+#[test]
+fn check_says_when_memory_cannot_be_measured() {
+    let node = node();
+    node.start(105, 7105);
+    node.write("cgroup/lxc/105/cgroup.procs", "7105\n");
+    node.write("cgroup/lxc/105/cpu.stat", "usage_usec 5\n");
+    memory(&node, 105);
+    let off = "the kernel's memory controller is off (boot with cgroup_enable=memory, without cgroup_disable=memory)";
+    std::fs::remove_file(node.path("cgroup/lxc/105/memory.stat")).unwrap();
+    let text = check_report(&node, true);
+    assert!(text.contains("note  containers      memory_usage_mb of 105 cannot be measured: "), "{text}");
+    assert!(text.contains("105/memory.stat` does not exist"), "{text}");
+    assert!(text.contains("needed can be read of 1 of 2 containers; see the note above."), "{text}");
+    assert!(!text.contains(off), "{text}");
+    for id in [104, 105] {
+        std::fs::remove_file(node.path(&format!("cgroup/lxc/{id}/memory.current"))).unwrap();
+    }
+    std::fs::remove_file(node.path("cgroup/lxc/104/memory.stat")).unwrap();
+    let text = check_report(&node, false);
+    let found = format!("FAIL  containers      memory_usage_mb of any container cannot be measured: {off}\n");
+    assert!(text.contains(&found), "{text}");
+    assert!(text.contains("Something essential cannot be read"), "{text}");
+    assert!(!text.contains("swapaccount"), "{text}");
+    let output = run(&node, &["check", "--json"]);
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+fn check_names_overrides_that_match_no_container() {
+    let node = node();
+    node.write("pve/lxc/104.conf", "hostname: ct104\nmemory: 512\ntags: database\n");
+    node.write("pve/lxc/105.conf", "hostname: ct105\nmemory: 512\n");
+    let config = node.config_file();
+    for whose in ["tag.DataBase", "tag.web", "container.105", "container.555"] {
+        node.append("lxc_monitor.toml", &format!("[alerts.{whose}.rule.memory]\nenabled = false"));
+    }
+    let output = Command::new(PROGRAM).arg("check").arg("--config").arg(config).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let want = "note  alerts          no container matches `alerts.tag.web`, `alerts.container.555`\n";
+    assert!(output.status.success() && text.contains(want), "{text}");
 }
 
 #[test]

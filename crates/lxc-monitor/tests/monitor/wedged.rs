@@ -6,6 +6,7 @@ use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use lxc_autoscale_core::snapshot::Snapshot;
 use lxc_monitor::collector::Collector;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
@@ -147,12 +148,16 @@ fn a_cluster_file_system_that_is_not_mounted_is_missed() {
     assert_eq!(snapshot.containers.len(), 2, "they are still measured");
     let reason = record(&snapshot, 104).missing.reason("configuration").unwrap();
     assert!(reason.ends_with("pve/lxc` does not exist"), "{reason}");
+    let unlisted =
+        |snapshot: &Snapshot| snapshot.summary.node.as_ref().unwrap().missing.contains("stopped_containers");
+    assert!(unlisted(&snapshot), "one without a control group may be stopped or gone");
 
     std::fs::rename(node.path("elsewhere"), node.path("pve/lxc")).unwrap();
     assert!(record(&cycle(&mut collector), 104).configuration.is_some());
     std::fs::rename(node.path("pve/lxc"), node.path("elsewhere")).unwrap();
     let snapshot = cycle(&mut collector);
     assert!(record(&snapshot, 104).configuration.is_some(), "what it said last stands");
+    assert!(!unlisted(&snapshot));
 
     std::fs::remove_dir(node.path("pve")).unwrap();
     let snapshot = cycle(&mut Collector::new(&node.config()));

@@ -286,14 +286,14 @@ echo "--- uninstall.sh"
 systemctl stop lxc_autoscale_ml.service lxc_autoscale_api.service lxc_monitor.service
 for unit in "${UNITS[@]}"; do check "$unit ends in order" has_property "$unit" Result success; done
 kept=$(records)
-/payload/project/uninstall.sh || fail "uninstall.sh"
+/payload/project/uninstall.sh --yes || fail "uninstall.sh"
 check "the metrics file is root's again" is_plain_file_of_root "$METRICS"
 check "with every record" test "$(records)" == "$kept"
 check "the users are gone" test -z "$(getent passwd lxc-monitor lxc-autoscale-ml lxc-autoscale-api || true)"
 check "nothing belongs to nobody" test -z "$(find /var /etc /run -xdev \( -nouser -o -nogroup \) 2>/dev/null)"
 /payload/project/install.sh --binaries /payload/build || fail "install.sh once more"
 check "a new installation goes on with what was kept" begins_with "$first"
-/payload/project/uninstall.sh --purge || fail "uninstall.sh --purge"
+/payload/project/uninstall.sh --purge --yes || fail "uninstall.sh --purge"
 check "--purge leaves nothing" test -z "$(find / -xdev \( -name 'lxc_autoscale*' -o -name 'lxc_m[eo]*' \) -not -path '/payload/*' 2>/dev/null)"
 pct stop 104
 pct stop 105

@@ -51,6 +51,11 @@ pub enum RestSetupError {
         "`backend = \"rest\"` takes an API token: set `rest.token_file`, or pass the credential `rest.token_credential`"
     )]
     NoToken,
+    /// Only the service can read the token.
+    #[error(
+        "the unit passes the credential `rest.token_credential` in a form that only the service can read"
+    )]
+    ClosedToken,
     /// The token cannot be used.
     #[error(transparent)]
     Token(#[from] TokenError),
@@ -200,19 +205,28 @@ impl RestHost {
     }
 
     async fn check_privileges(&self) -> HealthCheck {
-        let (state, detail) = match self.privileges().await.map(|privileges| privileges.missing()) {
-            Ok(missing) if missing.is_empty() => (HealthState::Healthy, "nothing is missing".to_owned()),
-            Ok(missing) => {
-                let names = missing.iter().map(|missing| missing.feature).collect::<Vec<_>>().join(", ");
-                (
-                    HealthState::Degraded,
-                    format!("the token lacks privileges, at least on some paths, for: {names}"),
-                )
-            }
+        let (state, detail) = match self.privileges().await {
+            Ok(found) => privileges_state(&found),
             Err(error) => (HealthState::Degraded, ErrorChain(&error).to_string()),
         };
         HealthCheck { name: "privileges".to_owned(), state, detail }
     }
+}
+
+/// A token that may change no container is no better than none. One that lacks something for some of them, or for
+/// something else than sizes, still does its work.
+fn privileges_state(found: &Privileges) -> (HealthState, String) {
+    let everywhere = found.missing_everywhere();
+    if !everywhere.is_empty() {
+        let detail = format!("the token may not resize any container: it lacks {}", everywhere.join(", "));
+        return (HealthState::Unhealthy, detail);
+    }
+    let missing = found.missing();
+    if missing.is_empty() {
+        return (HealthState::Healthy, "nothing is missing".to_owned());
+    }
+    let names = missing.iter().map(|missing| missing.feature).collect::<Vec<_>>().join(", ");
+    (HealthState::Degraded, format!("the token lacks privileges, at least on some paths, for: {names}"))
 }
 
 impl ContainerHost for RestHost {

@@ -53,6 +53,9 @@ const FEATURES: &[Feature] = &[
     Feature { name: "see the cluster's nodes", needs: &[(ALL, "Sys.Audit")] },
 ];
 
+/// Without any one of these, no container can be resized: it is not seen, or the change is refused.
+const SCALING: [&str; 3] = ["VM.Audit", "VM.Config.CPU", "VM.Config.Memory"];
+
 /// Whether the privileges that Proxmox tells of a container suffice to start it.
 pub(super) fn may_start(found: Permissions, place: &str) -> bool {
     Privileges { found, major: None }.held(place).contains(POWER)
@@ -107,6 +110,21 @@ impl Privileges {
             (!privileges.is_empty()).then_some(Missing { feature: feature.name, privileges, partly })
         };
         FEATURES.iter().filter_map(look).collect()
+    }
+
+    /// The privileges that scaling needs and that the token has for no container at all.
+    pub fn missing_everywhere(&self) -> Vec<&'static str> {
+        SCALING.into_iter().filter(|privilege| !self.reaches_a_container(privilege)).collect()
+    }
+
+    /// Whether the token has a privilege for all containers, or for some: Proxmox also reports those that have it by
+    /// their pool.
+    fn reaches_a_container(&self, privilege: &str) -> bool {
+        let inside = format!("{VMS}/");
+        self.found.iter().any(|(path, found)| match found.get(privilege) {
+            Some(value) => path.starts_with(&inside) || path == VMS && is_passed_on(value),
+            None => false,
+        })
     }
 
     /// The commands that grant what is missing, both to the token and to its user, because a token can do only what
@@ -203,6 +221,26 @@ mod tests {
         );
         assert_eq!(missing[1].privileges, [("/vms", "VM.Snapshot"), ("/vms", "VM.PowerMgmt")]);
         assert!(!missing[1].partly && !missing[0].partly);
+    }
+
+    #[test]
+    fn what_scaling_needs_is_missing_only_if_no_container_has_it() {
+        for (found, want) in [
+            (json!({}), &SCALING[..]),
+            (json!({"/": {"Sys.Audit": 1}, "/vms": {"VM.Snapshot": 1}}), &SCALING),
+            (json!({"/vms": {"VM.Audit": 1, "VM.Config.CPU": 1, "VM.Config.Memory": 1}}), &[]),
+            (json!({"/vms": {"VM.Audit": 1}}), &["VM.Config.CPU", "VM.Config.Memory"]),
+            // On some containers only, or by a pool: something can be changed.
+            (json!({"/vms/104": {"VM.Audit": 1, "VM.Config.CPU": 1, "VM.Config.Memory": 0}}), &[]),
+            (
+                json!({"/vms": {"VM.Audit": 1, "VM.Config.Memory": "1"}, "/vms/104": {"VM.Config.CPU": 1}}),
+                &[],
+            ),
+            // On the path itself, and not passed on to any container.
+            (json!({"/vms": {"VM.Audit": 1, "VM.Config.CPU": 0, "VM.Config.Memory": 1}}), &["VM.Config.CPU"]),
+        ] {
+            assert_eq!(privileges(found.clone()).missing_everywhere(), want, "{found}");
+        }
     }
 
     /// A rollback stops a running container and starts it again, and so does the removal of a running copy.

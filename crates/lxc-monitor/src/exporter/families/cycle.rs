@@ -56,11 +56,17 @@ pub(super) const FAMILIES: &[Family] = &[
 pub(super) const OF_SNAPSHOT: &[Family] = &[
     gauge(
         "lxc_monitor_containers",
-        "Containers on the node: measured in the newest cycle, and stopped.",
+        "Containers on the node: measured in the newest cycle, and stopped; absent where that is not known.",
         Snapshot(|snapshot, to| {
-            to.whole_labelled(&[("state", "measured")], Some(snapshot.summary.total_containers));
-            let stopped = snapshot.summary.stopped_containers.len();
-            to.whole_labelled(&[("state", "stopped")], Some(stopped as u64));
+            // Where they could not be looked at or listed, their number is unknown.
+            let is_missing =
+                |field| snapshot.summary.node.as_ref().is_some_and(|node| node.missing.contains(field));
+            let is_blind = is_missing("containers");
+            let measured = (!is_blind).then_some(snapshot.summary.total_containers);
+            to.whole_labelled(&[("state", "measured")], measured);
+            let stopped = snapshot.summary.stopped_containers.len() as u64;
+            let are_listed = !is_blind && !is_missing("stopped_containers");
+            to.whole_labelled(&[("state", "stopped")], are_listed.then_some(stopped));
         }),
     ),
     gauge(

@@ -77,6 +77,98 @@ fn of_the_original_only_what_is_true_is_taken() {
     }
 }
 
+/// One record of container 104 each minute, with these members.
+fn minutes(records: &[&str]) -> String {
+    let text: Vec<String> = records
+        .iter()
+        .enumerate()
+        .map(|(minute, members)| {
+            let time = format!("2024-08-20T13:{minute:02}:00");
+            format!(
+                "{{\"104\": {{\"timestamp\": \"{time}\", {members}}}, \"105\": {{\"timestamp\": \"{time}\", \"memory_usage_mb\": 7.5}}, \
+                 \"summary\": {{\"collection_start_time\": \"{time}\"}}}}"
+            )
+        })
+        .collect();
+    format!("[{}]", text.join(", "))
+}
+
+/// When `pct exec` failed, the original wrote zeros.
+#[test]
+fn zeros_of_a_read_that_failed_are_unknown() {
+    let case = Case::new();
+    let record = |memory: f64, swap: [f64; 2], rootfs: [f64; 2], network: [u64; 2]| {
+        format!(
+            "\"memory_usage_mb\": {memory:?}, \"swap_usage_mb\": {:?}, \"swap_total_mb\": {:?}, \
+             \"filesystem_usage_gb\": {:?}, \"filesystem_total_gb\": {:?}, \
+             \"network_usage\": {{\"rx_bytes\": {}, \"tx_bytes\": {}}}",
+            swap[0], swap[1], rootfs[0], rootfs[1], network[0], network[1]
+        )
+    };
+    let good = |rx: u64| record(900.5, [100.0, 512.0], [4.5, 8.0], [rx, rx / 2]);
+    let far = 500_000_000_000;
+    let failed = record(0.0, [0.0, 0.0], [0.0, 0.0], [0, 0]);
+    let no_swap_used = record(900.5, [0.0, 512.0], [4.5, 8.0], [far + 576_000, 0]);
+    let records =
+        [good(far), good(far + 96_000), failed, good(far + 384_000), good(far + 480_000), no_swap_used];
+    let report = case.import(minutes(&records.each_ref().map(String::as_str)).as_bytes(), "UTC").unwrap();
+    assert_eq!((report.snapshots, report.damaged, report.unusable_fields), (6, 0, 0));
+    let minute_of = |point: &Point| point.start_ms / 60_000 % 60;
+    let of = |metric| -> Vec<(i64, f64)> {
+        case.read(104, metric).iter().map(|point| (minute_of(point), point.mean)).collect()
+    };
+    let (minutes, measured) = ([0, 1, 3, 4, 5], |value| move |minute: i64| (minute, value));
+    assert_eq!(of(Metric::MemoryWithoutCache), minutes.map(measured(900.5)));
+    assert_eq!(of(Metric::RootfsUsed), minutes.map(measured(4608.0)));
+    assert_eq!(of(Metric::RootfsTotal), minutes.map(measured(8192.0)));
+    assert_eq!(of(Metric::Swap), [(0, 100.0), (1, 100.0), (3, 100.0), (4, 100.0), (5, 0.0)]);
+    assert_eq!(of(Metric::NetRx), [(1, 1600.0), (4, 1600.0), (5, 1600.0)], "no rate across the gap");
+}
+
+#[test]
+fn a_field_that_is_no_sane_number_costs_only_itself() {
+    let case = Case::new();
+    let network = |rx: &str| format!("\"network_usage\": {{\"rx_bytes\": {rx}, \"tx_bytes\": 5}}");
+    let memory = "\"memory_usage_mb\": 512.0";
+    let records = [
+        format!("{memory}, {}", network("60000")),
+        format!("{memory}, {}", network("120000.0")),
+        format!("{memory}, {}", network("-9")),
+        format!("{memory}, {}", network("180000.5")),
+        format!("{memory}, \"network_usage\": []"),
+        format!("\"memory_usage_mb\": NaN, {}", network("240000")),
+        format!("\"memory_usage_mb\": -Infinity, \"note\": \"NaN\", {}", network("300000")),
+        format!("\"memory_usage_mb\": \"1.5\", {}", network("null")),
+        "\"memory_usage_mb\": 1e999".to_owned(),
+        "\"memory_usage_mb\": null, \"filesystem_usage_gb\": {}, \"filesystem_total_gb\": 8.0".to_owned(),
+    ];
+    let text = minutes(&records.each_ref().map(String::as_str));
+    let report = case.import(text.as_bytes(), "UTC").unwrap();
+    assert_eq!((report.snapshots, report.of_the_original, report.damaged), (10, 10, 0), "{report:?}");
+    assert_eq!(report.unusable_fields, 8, "{report:?}");
+    let minutes = |id, metric| -> Vec<i64> {
+        case.read(id, metric).iter().map(|point| point.start_ms / 60_000 % 60).collect()
+    };
+    assert_eq!(minutes(105, Metric::MemoryWithoutCache), (0..10).collect::<Vec<_>>(), "the others count");
+    assert_eq!(minutes(104, Metric::MemoryWithoutCache), [0, 1, 2, 3, 4]);
+    assert_eq!(minutes(104, Metric::NetRx), [1, 6]);
+    assert_eq!(minutes(104, Metric::RootfsTotal), [9]);
+    assert_eq!(minutes(104, Metric::RootfsUsed), [0; 0]);
+}
+
+#[test]
+fn what_is_no_container_costs_only_itself() {
+    let case = Case::new();
+    let summary = "\"summary\": {\"collection_start_time\": \"2024-08-20T13:07:00\"}";
+    let good = "\"104\": {\"timestamp\": \"2024-08-20T13:07:01\", \"memory_usage_mb\": 512.0}";
+    let text = format!(
+        "[{{{good}, \"105\": null, \"106\": {{\"memory_usage_mb\": 1.0}}, \"web\": {{}}, {summary}}}, {{\"105\": 7, {summary}}}]"
+    );
+    let report = case.import(text.as_bytes(), "UTC").unwrap();
+    assert_eq!((report.snapshots, report.unusable_fields, report.damaged), (1, 3, 1), "{report:?}");
+    assert_eq!(case.read(104, Metric::MemoryWithoutCache).len(), 1);
+}
+
 #[test]
 fn a_second_import_changes_nothing() {
     let case = Case::new();
@@ -88,6 +180,81 @@ fn a_second_import_changes_nothing() {
     let second = case.import(text.as_bytes(), "UTC").unwrap();
     assert_eq!((second.roll_ups, second.new_frames), (0, 0), "{second:?}");
     assert_eq!(case.read(104, Metric::NetRx), before);
+}
+
+/// A file of weeks up to now: its beginning is older than what is kept, and its end is not rolled up yet.
+#[test]
+fn what_is_counted_as_new_is_there_and_a_second_import_finds_nothing() {
+    let case = Case::new();
+    let case = Case { config: HistoryConfig { keep_1m_days: 1, keep_5m_days: 2, ..case.config }, ..case };
+    let last: Timestamp = "2026-11-23T11:55:00Z".parse().unwrap();
+    let times: Vec<String> = (0..12 * 288)
+        .rev()
+        .map(|step| {
+            (last - jiff::SignedDuration::from_mins(5 * step)).strftime("%Y-%m-%dT%H:%M:%S").to_string()
+        })
+        .collect();
+    let text = original(&times.iter().map(String::as_str).collect::<Vec<_>>());
+    let first = case.import(text.as_bytes(), "UTC").unwrap();
+    let reader = HistoryReader::open(&case.config.file).unwrap().unwrap();
+    // Samples that wait are rolled up when they are read.
+    let waiting_ms = "2026-11-23T08:00:00Z".parse::<Timestamp>().unwrap().as_millisecond();
+    let kept: usize = Tier::ALL
+        .into_iter()
+        .map(|tier| {
+            let series = Series::from_raw(104);
+            reader.read(series, Metric::MemoryWithoutCache, tier, 0, waiting_ms).unwrap().points.len()
+        })
+        .sum();
+    assert_eq!((first.roll_ups, first.new_frames), (kept as u64, 48), "{first:?}");
+    let second = case.import(text.as_bytes(), "UTC").unwrap();
+    assert_eq!((second.roll_ups, second.new_frames), (0, 0), "{second:?}");
+}
+
+/// A record of ours each minute, in which 104 is called `name` and has been running for so long.
+fn ours(day: &str, minutes: impl Iterator<Item = (u32, &'static str, u32)>) -> String {
+    let records: Vec<String> = minutes
+        .map(|(minute, name, uptime)| {
+            let time = format!("{day}T13:{minute:02}:00Z");
+            format!(
+                "{{\"104\":{{\"timestamp\":\"{time}\",\"memory_usage_mb\":{minute}.0,\"uptime_seconds\":{uptime}.0,\
+                 \"configuration\":{{\"name\":\"{name}\",\"memory_mb\":512,\"swap_mb\":0}}}},\"summary\":{{\
+                 \"collection_start_time\":\"{time}\",\"collection_end_time\":\"{time}\",\"total_containers\":1,\
+                 \"total_duration_seconds\":0.1,\"schema_version\":1}}}}"
+            )
+        })
+        .collect();
+    format!("[\n{}\n]\n", records.join(",\n"))
+}
+
+#[test]
+fn an_older_file_names_nothing_anew_and_keeps_its_containers_apart() {
+    let case = Case::new();
+    let present = ours("2026-11-20", (0..4).map(|minute| (minute, "web", 100_000 + 60 * minute)));
+    case.import(present.as_bytes(), "UTC").unwrap();
+    let older = ours(
+        "2026-11-10",
+        (0..8).map(|minute| {
+            if minute < 4 {
+                (minute, "bigdb", 7000 + 60 * minute)
+            } else {
+                (minute, "web", 60 * minute - 230)
+            }
+        }),
+    );
+    for _ in 0..2 {
+        case.import(older.as_bytes(), "UTC").unwrap();
+        let reader = HistoryReader::open(&case.config.file).unwrap().unwrap();
+        let called = |list: Vec<lxc_autoscale_core::history_store::SeriesInfo>| -> Vec<String> {
+            list.into_iter().map(|info| info.name).collect()
+        };
+        assert_eq!(
+            (called(reader.series().unwrap()), called(reader.former().unwrap())),
+            (vec!["web".to_owned()], vec!["bigdb".to_owned()])
+        );
+        let means: Vec<f64> = case.read(104, Metric::Memory).iter().map(|point| point.mean).collect();
+        assert_eq!(means, [4.0, 5.0, 6.0, 7.0, 0.0, 1.0, 2.0, 3.0]);
+    }
 }
 
 #[test]

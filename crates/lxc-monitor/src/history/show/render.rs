@@ -8,7 +8,7 @@ use lxc_autoscale_core::RecordTime;
 use lxc_autoscale_core::history_store::{Kind, Metric, Point, SeriesInfo};
 use serde_json::json;
 
-use super::Extract;
+use super::{Extract, Format};
 
 /// Width of the sparkline, in columns.
 const SPARKLINE: i64 = 72;
@@ -17,27 +17,71 @@ const ROWS: i64 = 24;
 const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
 /// The metrics that can be requested.
-pub(super) fn metrics(is_listed: impl Fn(Metric) -> bool) -> String {
-    let mut text = format!("{:<24}  {:<10}  ABOUT\n", "METRIC", "UNIT");
-    for metric in Metric::ALL.iter().copied().filter(|metric| is_listed(*metric)) {
-        let about = match metric.kind() {
-            Kind::Events => format!("{} since the previous sample", metric.about()),
-            _ => metric.about().to_owned(),
-        };
-        let _ = writeln!(text, "{:<24}  {:<10}  {about}", metric.name(), metric.unit());
-    }
-    text
+pub(super) fn metrics(is_listed: impl Fn(Metric) -> bool, format: Format) -> String {
+    let listed = Metric::ALL.iter().copied().filter(|metric| is_listed(*metric));
+    let about = |metric: Metric| match metric.kind() {
+        Kind::Events => format!("{} since the previous sample", metric.about()),
+        _ => metric.about().to_owned(),
+    };
+    let rows = listed.map(|metric| [metric.name().to_owned(), metric.unit().to_owned(), about(metric)]);
+    list(["metric", "unit", "about"], [24, 10], rows, format)
 }
 
 /// All series.
-pub(super) fn series(known: &[SeriesInfo]) -> String {
-    let mut text = format!("{:<10}  NAME\n", "CT");
-    for info in known {
-        let line = format!("{:<10}  {}", info.series, info.name);
-        text.push_str(line.trim_end());
-        text.push('\n');
+pub(super) fn series(known: &[SeriesInfo], format: Format) -> String {
+    let rows = known.iter().map(|info| [info.series.to_string(), info.name.clone()]);
+    // The heading of the column is narrower than the key that the other formats name in full.
+    match format {
+        Format::Table => list(["ct", "name"], [10], rows, format),
+        Format::Json | Format::Csv => list(["series", "name"], [10], rows, format),
     }
-    text
+}
+
+/// Rows under a heading; all columns but the last have a width in a table.
+fn list<const COLUMNS: usize, const WIDTHS: usize>(
+    heading: [&str; COLUMNS],
+    widths: [usize; WIDTHS],
+    rows: impl Iterator<Item = [String; COLUMNS]>,
+    format: Format,
+) -> String {
+    match format {
+        Format::Json => {
+            let objects = rows.map(|row| {
+                let members = heading.iter().zip(row).map(|(key, value)| ((*key).to_owned(), value.into()));
+                serde_json::Value::Object(members.collect())
+            });
+            format!("{:#}\n", serde_json::Value::Array(objects.collect()))
+        }
+        Format::Csv => {
+            let line = |row: &[String]| {
+                let cells: Vec<String> = row.iter().map(|cell| csv_cell(cell)).collect();
+                cells.join(",") + "\n"
+            };
+            line(&heading.map(str::to_owned)) + &rows.map(|row| line(&row)).collect::<String>()
+        }
+        Format::Table => {
+            let line = |row: &[String]| {
+                let mut text = String::new();
+                for (place, cell) in row.iter().enumerate() {
+                    let _ = match widths.get(place) {
+                        Some(width) => write!(text, "{cell:<width$}  "),
+                        None => write!(text, "{cell}"),
+                    };
+                }
+                text.trim_end().to_owned() + "\n"
+            };
+            line(&heading.map(str::to_uppercase)) + &rows.map(|row| line(&row)).collect::<String>()
+        }
+    }
+}
+
+/// In quotes if it would not be one cell without them (RFC 4180).
+fn csv_cell(text: &str) -> String {
+    if text.contains([',', '"', '\n', '\r']) {
+        format!("\"{}\"", text.replace('"', "\"\""))
+    } else {
+        text.to_owned()
+    }
 }
 
 /// As JSON.
@@ -201,7 +245,7 @@ fn time(at_ms: i64, zone: &TimeZone) -> String {
 }
 
 /// `2026-11-23 14:05`, in local time.
-fn short(at_ms: i64, zone: &TimeZone) -> String {
+pub(super) fn short(at_ms: i64, zone: &TimeZone) -> String {
     Timestamp::from_millisecond(at_ms).map_or_else(
         |_| at_ms.to_string(),
         |instant| zone.to_datetime(instant).strftime("%Y-%m-%d %H:%M").to_string(),

@@ -3,7 +3,7 @@
 use lxc_autoscale_core::history_store::bucket::Codes;
 
 use super::*;
-use crate::history::store::{SampledCycle, Store};
+use crate::history::store::{SampledCycle, Seen, Store};
 
 const START_MS: i64 = 1_763_856_000_000;
 
@@ -12,12 +12,16 @@ struct Case {
     config: HistoryConfig,
 }
 
+fn seen(series: Series, name: &str) -> Seen<'_> {
+    Seen { series, name: Some(name), may_be_another: true }
+}
+
 fn case(minutes: i64) -> Case {
     let directory = tempfile::tempdir().unwrap();
     let config = HistoryConfig { file: directory.path().join("metrics.sqlite"), ..HistoryConfig::default() };
     let (mut store, _) = Store::open(&config).unwrap();
     let web = Series::from_raw(104);
-    store.name([(Series::NODE, Some("pve1")), (web, Some("web"))].into_iter()).unwrap();
+    store.name(START_MS, [seen(Series::NODE, "pve1"), seen(web, "web")].into_iter()).unwrap();
     // Nothing in the second quarter.
     for minute in (0..minutes).filter(|minute| !(minutes / 4..minutes / 2).contains(minute)) {
         let mut codes = Codes::NONE;
@@ -30,6 +34,10 @@ fn case(minutes: i64) -> Case {
 
 impl Case {
     fn show(&self, minutes: i64, args: &[&str]) -> Result<String, ShowError> {
+        self.shown(minutes, args).map(|shown| shown.text)
+    }
+
+    fn shown(&self, minutes: i64, args: &[&str]) -> Result<Shown, ShowError> {
         #[derive(clap::Parser)]
         struct Program {
             #[command(flatten)]
@@ -37,7 +45,7 @@ impl Case {
         }
         let args = <Program as clap::Parser>::parse_from([&["history"], args].concat()).args;
         let now = Timestamp::from_millisecond(START_MS + minutes * 60_000).unwrap();
-        run(&self.config, &args, now, &TimeZone::UTC).map(|shown| shown.text)
+        run(&self.config, &args, now, &TimeZone::UTC)
     }
 }
 
@@ -89,6 +97,71 @@ fn what_does_not_exist_is_said_with_what_may_have_been_meant() {
     let nothing =
         Case { config: HistoryConfig { file: "/nonexistent/x".into(), ..HistoryConfig::default() }, ..case };
     assert!(nothing.show(10, &["104"]).unwrap_err().to_string().starts_with("there is no history at"));
+}
+
+#[test]
+fn a_name_that_does_not_identify_a_container_is_said_to_be_shared() {
+    let case = case(10);
+    let (mut store, _) = Store::open(&case.config).unwrap();
+    let at_ms = START_MS + 600_000;
+    store
+        .name(at_ms, [seen(Series::from_raw(105), "web"), seen(Series::from_raw(110), "db")].into_iter())
+        .unwrap();
+    let error = case.show(10, &["web"]).unwrap_err().to_string();
+    assert_eq!(error, "the name `web` is that of several containers, 104, 105; give the id");
+    case.show(10, &["db"]).unwrap();
+}
+
+#[test]
+fn a_period_that_has_not_begun_is_said_to_be_yet_to_come() {
+    let error = |args: &[&str]| case(10).show(10, args).unwrap_err().to_string();
+    assert_eq!(error(&["104", "--since", "2030-01-01"]), "`--since 2030-01-01` is yet to come");
+}
+
+#[test]
+fn a_container_whose_id_has_gone_to_another_is_shown_by_its_name() {
+    let case = case(120);
+    let (mut store, _) = Store::open(&case.config).unwrap();
+    let at_ms = START_MS + 120 * 60_000;
+    store.name(at_ms, [seen(Series::from_raw(104), "tiny")].into_iter()).unwrap();
+    let mut codes = Codes::NONE;
+    codes.set(Metric::Cpu, Some(0.25));
+    store.append(&[SampledCycle { at_ms, samples: vec![(Series::from_raw(104), codes)] }]).unwrap();
+    for id in ["104", "tiny"] {
+        let shown = case.shown(121, &[id, "--since", "2h"]).unwrap();
+        assert!(
+            shown.text.contains("container 104 (tiny)") && shown.text.contains(" 1 samples"),
+            "{}",
+            shown.text
+        );
+        assert_eq!(
+            shown.warning.as_deref(),
+            Some("until 2025-11-23 02:00, 104 was another container, which `history web` shows")
+        );
+    }
+    let shown = case.shown(121, &["web", "--since", "3h"]).unwrap();
+    assert!(
+        shown.text.contains("container 104 (web)") && shown.text.contains(" 90 samples"),
+        "{}",
+        shown.text
+    );
+    let want = "this is `web`, which had the id 104 until 2025-11-23 02:00";
+    assert_eq!(shown.warning.as_deref(), Some(want));
+}
+
+#[test]
+fn programs_get_the_lists_as_json_or_csv() {
+    let case = case(10);
+    assert_eq!(case.show(10, &["--csv"]).unwrap(), "series,name\nnode,pve1\n104,web\n");
+    let value: serde_json::Value = serde_json::from_str(&case.show(10, &["--json"]).unwrap()).unwrap();
+    assert_eq!(value[1], serde_json::json!({"series": "104", "name": "web"}));
+    let csv = case.show(10, &["--metric", "list", "--csv"]).unwrap();
+    assert!(csv.starts_with("metric,unit,about\ncpu,cores,"), "{csv}");
+    let value = case.show(10, &["--metric", "list", "--json"]).unwrap();
+    let value: serde_json::Value = serde_json::from_str(&value).unwrap();
+    assert_eq!((value.as_array().unwrap().len(), &value[0]["unit"]), (Metric::ALL.len(), &"cores".into()));
+    let error = case.show(10, &["--metric", "memory"]).unwrap_err().to_string();
+    assert!(error.starts_with("`--metric memory` shows it of one container or of the node"), "{error}");
 }
 
 #[test]

@@ -16,7 +16,7 @@ use lxc_autoscale_core::ownership::make_for_owner_of_directory;
 use lxc_autoscale_core::regular_file;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Row, ffi, params};
 
-use super::{PUT_FRAME, StoreError};
+use super::{PUT_EPOCH, PUT_FRAME, StoreError};
 
 /// Size of a page of the database.
 pub(super) const PAGE_BYTES: u64 = 4096;
@@ -68,6 +68,12 @@ fn open_whole(path: &Path, max_bytes: u64) -> Result<Connection, StoreError> {
             transaction.pragma_update(None, "user_version", schema::VERSION).map_err(failed)?;
             transaction.commit().map_err(failed)?;
         }
+        1 => {
+            let transaction = connection.transaction().map_err(failed)?;
+            transaction.execute_batch(schema::FROM_VERSION_1).map_err(failed)?;
+            transaction.pragma_update(None, "user_version", schema::VERSION).map_err(failed)?;
+            transaction.commit().map_err(failed)?;
+        }
         schema::VERSION => {}
         found => {
             let version = HistoryError::Version { path: path.to_owned(), found, known: schema::VERSION };
@@ -83,6 +89,7 @@ fn open_whole(path: &Path, max_bytes: u64) -> Result<Connection, StoreError> {
     }
     // Whether the tables are ours.
     connection.query_row("SELECT max(number) FROM recent", [], |_| Ok(())).map_err(failed)?;
+    connection.query_row("SELECT max(begins_ms) FROM epochs", [], |_| Ok(())).map_err(failed)?;
     Ok(connection)
 }
 
@@ -192,6 +199,11 @@ pub(super) fn salvage(aside: &Path, connection: &mut Connection) -> rusqlite::Re
         copy(&broken, connection, &names, |row, new| {
             let (id, name): (u32, String) = (row.get(0)?, row.get(1)?);
             new.execute("INSERT OR IGNORE INTO series VALUES (?1, ?2)", params![id, name])
+        })?;
+        let epochs = format!("SELECT series, begins_ms, former FROM epochs ORDER BY series {order}");
+        copy(&broken, connection, &epochs, |row, new| {
+            let (series, begins_ms, former): (u32, i64, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
+            new.execute(PUT_EPOCH, params![series, begins_ms, former])
         })?;
         let chunks = format!("SELECT tier, start_ms, series, data FROM chunks ORDER BY number {order}");
         copy(&broken, connection, &chunks, |row, new| {

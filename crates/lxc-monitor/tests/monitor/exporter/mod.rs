@@ -106,6 +106,37 @@ fn what_was_measured_is_served_in_either_format() {
     assert_eq!((head.status, head.body.as_str()), (200, ""));
 }
 
+#[test]
+fn a_node_that_cannot_be_measured_is_not_healthy_and_not_empty() {
+    let node = node();
+    let (mut daemon, address) = start(&node);
+    daemon.wait_for("measured 1 running container in ");
+    std::fs::rename(node.path("cgroup"), node.path("elsewhere")).unwrap();
+    daemon.wait_for("measured nothing in ");
+    daemon.wait_for("measured nothing in ");
+    let health = get(address, "/health", "");
+    assert_eq!(health.status, 503);
+    assert!(health.body.contains("no container could be looked at: "), "{}", health.body);
+    let served = get(address, "/metrics", "").body;
+    assert!(!served.contains("lxc_monitor_containers{"), "{served}");
+    std::fs::rename(node.path("elsewhere"), node.path("cgroup")).unwrap();
+    wait_until("health", || get(address, "/health", "").status == 200);
+}
+
+/// Running containers are found by their control groups while Proxmox's configuration is away; stopped ones are not.
+#[test]
+fn without_proxmox_the_number_of_stopped_containers_is_unknown() {
+    let node = node();
+    std::fs::rename(node.path("pve/lxc"), node.path("elsewhere")).unwrap();
+    let (mut daemon, address) = start(&node);
+    daemon.wait_for("unknown which are stopped");
+    daemon.wait_for("unknown which are stopped");
+    let served = get(address, "/metrics", "").body;
+    assert!(served.contains("lxc_monitor_containers{state=\"measured\"} 1"), "{served}");
+    assert!(!served.contains("state=\"stopped\""), "{served}");
+    assert_eq!(get(address, "/health", "").status, 200);
+}
+
 /// None of them delays a cycle or an honest scrape, and most are rejected at once.
 #[test]
 fn clients_that_say_nothing_or_nonsense_hold_up_nothing() {

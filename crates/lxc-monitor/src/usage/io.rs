@@ -1,0 +1,233 @@
+//! The block I/O of a container as counters that grow by what it did, and by nothing else.
+//!
+//! A sum over devices and datasets changes when one of them comes or goes, or is counted in another way than before: it
+//! would jump by everything that was ever done there, or fall, which a reader takes for a new counter. So what is added
+//! here are the increases of each. A block device that is new counts in full, because the kernel counts from zero for
+//! each container; a dataset that is new adds nothing yet, because it may have been used by others before.
+
+use std::sync::Arc;
+
+use lxc_autoscale_core::snapshot::{DeviceIo, IoStats};
+
+use super::{SECTOR_BYTES, increase};
+use crate::sample::{CountedAs, IoCounts, IoPart, IoPlace, Reading};
+
+/// The counters of one run of a container.
+#[derive(Clone, Debug, PartialEq)]
+pub struct IoCounter {
+    state: State,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum State {
+    /// The parts as they were last, and what they have added so far.
+    Parts {
+        parts: Arc<[IoPart]>,
+        disks: DeviceIo,
+        loops: DeviceIo,
+        datasets: DeviceIo,
+    },
+    Processes(IoStats),
+}
+
+impl IoCounter {
+    /// At the first look at a run.
+    pub fn begin(counts: &IoCounts) -> Self {
+        let nothing = DeviceIo::default();
+        let empty = State::Parts { parts: Arc::default(), disks: nothing, loops: nothing, datasets: nothing };
+        Self { state: empty }.after(counts).0
+    }
+
+    /// At a later look; what has been counted up to then, and whether it is all.
+    ///
+    /// Where it is not, a reader must not see the difference to the last look: it is not what the container did.
+    pub fn after(&self, counts: &IoCounts) -> (Self, Reading<()>) {
+        let (parts, before) = match (counts, &self.state) {
+            (IoCounts::Processes(total), before) => {
+                let is_same = matches!(before, State::Processes(_)) || self.is_empty();
+                let changed =
+                    Err("its block devices are no longer counted, and its processes are instead".into());
+                return (Self { state: State::Processes(*total) }, if is_same { Ok(()) } else { changed });
+            }
+            (IoCounts::Parts(_), State::Processes(_)) => return (Self::begin(counts), Ok(())),
+            (IoCounts::Parts(parts), State::Parts { parts: before, .. }) if Arc::ptr_eq(parts, before) => {
+                return (self.clone(), Ok(()));
+            }
+            (IoCounts::Parts(parts), State::Parts { parts: before, .. }) => (parts, before),
+        };
+        let State::Parts { mut disks, mut loops, mut datasets, .. } = self.state.clone() else {
+            return (self.clone(), Ok(()));
+        };
+        let mut is_whole = Ok(());
+        for part in parts.iter() {
+            let sum = match part.counted {
+                CountedAs::Disk => &mut disks,
+                CountedAs::Loop => &mut loops,
+                CountedAs::Dataset => &mut datasets,
+                CountedAs::Nothing => continue,
+            };
+            let last = before.iter().find(|last| last.place == part.place);
+            match (last, &part.place) {
+                (Some(last), _) => match grown(last.io, part.io) {
+                    Ok(more) => add(sum, more),
+                    Err(missing) => is_whole = Err(missing),
+                },
+                (None, IoPlace::Device(_)) => add(sum, part.io),
+                (None, IoPlace::Dataset(_)) => {}
+            }
+        }
+        (Self { state: State::Parts { parts: Arc::clone(parts), disks, loops, datasets } }, is_whole)
+    }
+
+    /// What the container did so far, each byte once.
+    pub fn total(&self) -> IoStats {
+        let (disks, loops, datasets) = match &self.state {
+            State::Processes(total) => return *total,
+            State::Parts { disks, loops, datasets, .. } => (disks, loops, datasets),
+        };
+        let sectors = |bytes: u64| bytes / SECTOR_BYTES;
+        IoStats {
+            reads: sectors(disks.rbytes.max(loops.rbytes).saturating_add(datasets.rbytes)),
+            writes: sectors(disks.wbytes.max(loops.wbytes).saturating_add(datasets.wbytes)),
+            read_ops: Some(disks.rios.max(loops.rios).saturating_add(datasets.rios)),
+            write_ops: Some(disks.wios.max(loops.wios).saturating_add(datasets.wios)),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        matches!(&self.state, State::Parts { parts, .. } if parts.is_empty())
+    }
+}
+
+/// What was done since the last look.
+fn grown(last: DeviceIo, now: DeviceIo) -> Reading<DeviceIo> {
+    Ok(DeviceIo {
+        rbytes: increase(last.rbytes, now.rbytes)?,
+        wbytes: increase(last.wbytes, now.wbytes)?,
+        rios: increase(last.rios, now.rios)?,
+        wios: increase(last.wios, now.wios)?,
+    })
+}
+
+fn add(sum: &mut DeviceIo, more: DeviceIo) {
+    sum.rbytes = sum.rbytes.saturating_add(more.rbytes);
+    sum.wbytes = sum.wbytes.saturating_add(more.wbytes);
+    sum.rios = sum.rios.saturating_add(more.rios);
+    sum.wios = sum.wios.saturating_add(more.wios);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn part(place: IoPlace, counted: CountedAs, sectors: u64) -> IoPart {
+        let bytes = SECTOR_BYTES * sectors;
+        IoPart { place, counted, io: DeviceIo { rbytes: bytes, wbytes: 2 * bytes, rios: sectors, wios: 1 } }
+    }
+
+    fn disk(minor: u32, sectors: u64) -> IoPart {
+        part(IoPlace::Device((8, minor)), CountedAs::Disk, sectors)
+    }
+
+    fn layer(minor: u32, sectors: u64) -> IoPart {
+        part(IoPlace::Device((8, minor)), CountedAs::Nothing, sectors)
+    }
+
+    fn loop_device(sectors: u64) -> IoPart {
+        part(IoPlace::Device((7, 0)), CountedAs::Loop, sectors)
+    }
+
+    fn dataset(file: &str, sectors: u64) -> IoPart {
+        part(IoPlace::Dataset(Path::new(file).into()), CountedAs::Dataset, sectors)
+    }
+
+    /// The sectors read up to each look; `None` where not all of them are known.
+    #[track_caller]
+    fn check(looks: &[Vec<IoPart>], want: &[Option<u64>]) {
+        let mut counter: Option<IoCounter> = None;
+        let mut found = Vec::new();
+        for parts in looks {
+            let counts = IoCounts::Parts(parts.as_slice().into());
+            let (next, is_whole) = match &counter {
+                Some(counter) => counter.after(&counts),
+                None => (IoCounter::begin(&counts), Ok(())),
+            };
+            assert_eq!(next.total().writes, 2 * next.total().reads);
+            found.push(is_whole.ok().map(|()| next.total().reads));
+            counter = Some(next);
+        }
+        assert_eq!(found, want, "{looks:?}");
+    }
+
+    #[test]
+    fn a_volume_that_is_attached_or_detached_is_no_io() {
+        let own = |sectors| dataset("own", sectors);
+        check(
+            &[
+                vec![own(1000)],
+                vec![own(1010)],
+                vec![own(1020), dataset("new", 1 << 40)],
+                vec![own(1030), dataset("new", (1 << 40) + 5)],
+                vec![own(1040)],
+            ],
+            &[Some(0), Some(10), Some(20), Some(35), Some(45)],
+        );
+    }
+
+    #[test]
+    fn a_block_device_counts_from_zero_and_what_it_did_stays() {
+        check(
+            &[vec![disk(0, 100)], vec![disk(0, 110), disk(1, 7)], vec![disk(0, 120)]],
+            &[Some(100), Some(117), Some(127)],
+        );
+        // It is found to stand on another one, and no longer.
+        check(
+            &[
+                vec![disk(0, 100), disk(1, 100)],
+                vec![disk(0, 110), layer(1, 110)],
+                vec![disk(0, 120), disk(1, 120)],
+            ],
+            &[Some(200), Some(210), Some(230)],
+        );
+    }
+
+    #[test]
+    fn a_counter_that_went_back_leaves_the_time_unknown() {
+        check(
+            &[
+                vec![disk(0, 100), disk(1, 50)],
+                vec![disk(0, 110), disk(1, 1)],
+                vec![disk(0, 120), disk(1, 3)],
+            ],
+            &[Some(150), None, Some(172)],
+        );
+        check(&[vec![disk(0, 100), layer(1, 50)], vec![disk(0, 110), layer(1, 1)]], &[Some(100), Some(110)]);
+    }
+
+    #[test]
+    fn of_disks_and_loop_devices_the_larger_sum_counts() {
+        check(
+            &[
+                vec![loop_device(10)],
+                vec![loop_device(20), disk(0, 5)],
+                vec![loop_device(20), disk(0, 30), dataset("own", 9)],
+            ],
+            &[Some(10), Some(20), Some(30)],
+        );
+    }
+
+    #[test]
+    fn processes_are_taken_as_they_are_and_not_compared_with_devices() {
+        let processes =
+            |reads| IoCounts::Processes(IoStats { reads, writes: 0, read_ops: None, write_ops: None });
+        let first = IoCounter::begin(&processes(50));
+        assert_eq!(first.total().reads, 50);
+        let (fallen, is_whole) = first.after(&processes(20));
+        assert_eq!((fallen.total().reads, is_whole), (20, Ok(())));
+        let (counted, is_whole) = fallen.after(&IoCounts::Parts([disk(0, 3)].into()));
+        assert_eq!((counted.total().reads, is_whole), (3, Ok(())));
+        assert!(counted.after(&processes(1000)).1.is_err());
+    }
+}

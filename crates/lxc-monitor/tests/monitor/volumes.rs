@@ -1,0 +1,102 @@
+//! Volumes and interfaces that are attached and detached while a container runs.
+
+use lxc_autoscale_core::snapshot::Snapshot;
+use lxc_monitor::collector::Collector;
+
+use crate::fixture::{Node, cycle, record};
+use crate::trees::node_v2;
+
+const SECTOR: u64 = 512;
+
+/// Container 104, of which every look is a full one.
+fn container() -> (Node, Collector) {
+    let node = node_v2();
+    node.start(104, 7104);
+    for (file, text) in [("cgroup.procs", "7104\n"), ("cpu.stat", "usage_usec 5\n"), ("io.stat", "")] {
+        node.write(&format!("cgroup/lxc/104/{file}"), text);
+    }
+    let mut config = node.config();
+    config.collection.full_look_seconds = 0;
+    let collector = Collector::new(&config);
+    (node, collector)
+}
+
+fn dataset(node: &Node, number: u32, sectors_read: u64) {
+    let text = format!(
+        "28 1 0x01 7 2160 5523398096 127953381091805\nname type data\n\
+         dataset_name 7 rpool/data/subvol-104-disk-{number}\n\
+         writes 4 3\nnwritten 4 0\nreads 4 2\nnread 4 {}\nnunlinks 4 0\nnunlinked 4 0\n",
+        SECTOR * sectors_read
+    );
+    node.replace(&file_of(number), &text);
+}
+
+fn file_of(number: u32) -> String {
+    format!("proc/spl/kstat/zfs/rpool/objset-0x{number}")
+}
+
+fn sectors_read(snapshot: &Snapshot) -> Option<u64> {
+    record(snapshot, 104).io_stats.map(|io| io.reads)
+}
+
+#[test]
+fn what_a_volume_was_read_before_it_was_attached_is_not_the_containers() {
+    let (node, mut collector) = container();
+    let mut look = || cycle(&mut collector);
+    dataset(&node, 0, 1000);
+    assert_eq!(sectors_read(&look()), Some(0));
+    dataset(&node, 0, 1010);
+    assert_eq!(sectors_read(&look()), Some(10));
+    dataset(&node, 0, 1020);
+    dataset(&node, 1, 1 << 31);
+    let snapshot = look();
+    assert_eq!(sectors_read(&snapshot), Some(20));
+    let devices = &record(&snapshot, 104).io_devices;
+    assert_eq!(
+        devices.get("rpool/data/subvol-104-disk-1").unwrap().rbytes,
+        SECTOR << 31,
+        "that of the dataset"
+    );
+    dataset(&node, 1, (1 << 31) + 5);
+    assert_eq!(sectors_read(&look()), Some(25));
+    std::fs::remove_file(node.path(&file_of(1))).unwrap();
+    dataset(&node, 0, 1030);
+    assert_eq!(sectors_read(&look()), Some(35), "what was read there is not taken back");
+}
+
+#[test]
+fn a_volume_that_cannot_be_read_leaves_the_io_unknown() {
+    let (node, mut collector) = container();
+    let mut look = || cycle(&mut collector);
+    dataset(&node, 0, 1000);
+    dataset(&node, 1, 1 << 31);
+    look();
+    node.replace(&file_of(1), "nonsense\n");
+    let snapshot = look();
+    assert_eq!(sectors_read(&snapshot), None);
+    let reason = record(&snapshot, 104).missing.reason("io_stats").unwrap();
+    assert!(reason.contains("objset-0x1`: expected "), "{reason}");
+    dataset(&node, 1, (1 << 31) + 7);
+    assert_eq!(sectors_read(&look()), Some(7));
+}
+
+#[test]
+fn what_an_interface_carried_before_it_was_attached_is_not_the_containers() {
+    let (node, mut collector) = container();
+    let mut received = |veths: &[(u32, u64)]| {
+        let line =
+            |(number, sent): &(u32, u64)| format!("veth104i{number}: 0 0 0 0 0 0 0 0 {sent} 0 0 0 0 0 0 0\n");
+        let lines: String = veths.iter().map(line).collect();
+        node.replace(
+            "proc/net/dev",
+            &format!("Inter-|   Receive  |  Transmit\n face |bytes  |bytes\n{lines}"),
+        );
+        record(&cycle(&mut collector), 104).network_usage.as_ref().map(|usage| usage.rx_bytes)
+    };
+    assert_eq!(received(&[(0, 1000)]), Some(1000));
+    assert_eq!(received(&[(0, 1010), (1, 1 << 40)]), Some(1010));
+    assert_eq!(received(&[(0, 1020), (1, (1 << 40) + 5)]), Some(1025));
+    assert_eq!(received(&[(0, 1030)]), Some(1035));
+    assert_eq!(received(&[(0, 2)]), None, "another one with its name");
+    assert_eq!(received(&[(0, 5)]), Some(1038));
+}
