@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use jiff::Timestamp;
-use lxc_autoscale_core::container_config::ContainerConfig;
+use lxc_autoscale_core::container_config::{ContainerConfig, has_tag};
 use lxc_autoscale_core::metrics_file::MetricsReader;
 use lxc_autoscale_core::snapshot::Snapshot;
 use lxc_autoscale_core::{ErrorChain, Vmid};
@@ -104,7 +104,7 @@ fn off_by(policy: &Policy, identity: &Identity, settings: Option<&ContainerConfi
     if policy.ignored {
         return Some(Source::Ignored.to_string());
     }
-    if identity.tags.contains(&policy.off_tag) {
+    if has_tag(&identity.tags, &policy.off_tag) {
         return Some(format!("tag {}", policy.off_tag));
     }
     let settings = settings?;

@@ -220,7 +220,7 @@ fn what_turns_a_container_off_is_named_whatever_its_modes_are() {
     let node = Node::with_past(
         1,
         &[
-            (101, Container { tags: &["autoscale-off"], ..IDLE }),
+            (101, Container { tags: &["Autoscale-Off"], ..IDLE }),
             (102, IDLE),
             (103, Container { template: true, ..IDLE }),
             (104, Container { lock: Some("backup"), ..IDLE }),
