@@ -197,7 +197,7 @@ fn what_is_wrong_is_refused_with_the_daemons_own_words_and_nothing_is_written() 
     assert!(problem["line"].as_u64().unwrap() <= line as u64 + 1, "{problem}");
 
     refuses(
-        &patch(json!({"set": {"scaling.cpu.min_cores": 9}})),
+        &patch(json!({"set": {"scaling.cpu.min_cores": 9, "scaling.cpu.max_cores": 7}})),
         422,
         "invalid_config",
         "`scaling.cpu.max_cores` must",
@@ -212,7 +212,7 @@ fn what_is_wrong_is_refused_with_the_daemons_own_words_and_nothing_is_written() 
     refuses(&patch(json!({})), 400, "invalid_parameter", "at least one key");
     refuses(&patch(json!({"sett": {}})), 400, "invalid_parameter", "unknown field");
     for (key, value) in [
-        ("api.url", json!("http://192.0.2.1:80")),
+        ("api.url", json!("http://127.0.0.1:9")),
         ("logging.file", json!("/etc/cron.d/x")),
         ("state.directory", json!("/tmp")),
         ("metrics.file", json!("/tmp/mine.json")),
@@ -222,7 +222,7 @@ fn what_is_wrong_is_refused_with_the_daemons_own_words_and_nothing_is_written() 
         refuses(&patch(json!({"set": {key: value}})), 403, "protected_key", key);
     }
     let whole =
-        before.replace("url = \"unix:/run/lxc_autoscale_ml/api.sock\"", "url = \"http://192.0.2.1:80\"");
+        before.replace("url = \"unix:/run/lxc_autoscale_ml/api.sock\"", "url = \"http://127.0.0.1:9\"");
     let put = |text: &str, tag: &str| {
         server.ask_with("PUT", "/config", &[("if-match", tag)], json!({"text": text}))
     };

@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgGroup, Args, Parser, Subcommand};
 use jiff::{SignedDuration, Timestamp};
 use lxc_autoscale_core::Vmid;
 
 use crate::backtest::BacktestArgs;
-use crate::commands::{ColorChoice, Like};
+use crate::commands::{ColorChoice, Like, Named};
 use crate::detect::IsolationForestParams;
 use crate::replay::CpuClass;
 
@@ -17,7 +17,8 @@ pub const DEFAULT_CONFIG: &str = "/etc/lxc_autoscale_ml/lxc_autoscale_ml.toml";
 /// Learns how each LXC container behaves, decides its size, and asks the API to resize it.
 ///
 /// Exit codes: 0 success; 1 failure; 2 `plan` found something to change; 3 `apply` refused a plan and did nothing;
-/// 4 `apply` did only part of a plan; 5 nothing is known of the container; 64 wrong usage.
+/// 4 `apply` did only part of a plan; 5 nothing is known of the container, or for `plan` of the present; 64 wrong
+/// usage.
 #[derive(Debug, Parser)]
 #[command(name = "lxc-autoscale-ml", version)]
 pub struct Cli {
@@ -68,8 +69,8 @@ pub enum Command {
     },
     /// Show what was decided about a container, what came of it, and its sizes over time.
     History {
-        /// The container's id.
-        id: Vmid,
+        /// The container's id or name.
+        id: Named,
         /// How far back: 90m, 24h, 7d, 4w.
         #[arg(long, value_name = "AGO", default_value = "7d", value_parser = parse_ago)]
         since: SignedDuration,
@@ -79,8 +80,8 @@ pub enum Command {
     },
     /// Show what would be decided about a container now, from which numbers, and what was decided lately.
     Why {
-        /// The container's id.
-        id: Vmid,
+        /// The container's id or name.
+        id: Named,
         /// Print JSON.
         #[arg(long)]
         json: bool,
@@ -104,8 +105,8 @@ pub enum Command {
     Capacity(CapacityArgs),
     /// Show what a container is expected to use in the coming hours, with bands that held in its own past.
     Forecast {
-        /// The container's id.
-        id: Vmid,
+        /// The container's id or name.
+        id: Named,
         /// How many hours ahead.
         #[arg(long, value_name = "N", default_value_t = 24, value_parser = clap::value_parser!(u8).range(1..=24))]
         hours: u8,
@@ -151,7 +152,8 @@ pub enum Command {
     Recommend(RecommendArgs),
     /// Replay recorded measurements through a policy, and show what it would have done, saved and missed.
     ///
-    /// Without `--policy` or `--config`, the built-in policy is tried.
+    /// Without `--policy` or `--config`, the installed configuration is tried; without one, for `--traces`, and with
+    /// `--built-in`, the built-in policy.
     Backtest(BacktestArgs),
     /// Learn a demand model from recorded machines, for `recommend.demand_model`.
     Train(TrainArgs),
@@ -181,10 +183,10 @@ impl Instant {
 
 /// Arguments of `capacity`.
 #[derive(Clone, Debug, Args)]
+#[command(group(ArgGroup::new("like").required(true).multiple(true).args(["id", "policy", "cores", "memory_mib"])))]
 pub struct CapacityArgs {
-    /// Count containers like this one.
-    #[arg(required_unless_present_any = ["cores", "memory_mib", "policy"])]
-    pub id: Option<Vmid>,
+    /// Count containers like this one, given by id or name.
+    pub id: Option<Named>,
     /// Count containers like the average one of this policy.
     #[arg(long, value_name = "NAME", conflicts_with = "id")]
     pub policy: Option<String>,
@@ -200,12 +202,13 @@ pub struct CapacityArgs {
 }
 
 impl CapacityArgs {
-    /// What is counted; `None` where nothing is named, which the command line rules out.
-    pub fn like(&self) -> Option<Like> {
+    /// What is counted, where `id` is the one that was named; `None` where nothing is named, which the command line
+    /// rules out.
+    pub fn like(&self, id: Option<Vmid>) -> Option<Like> {
         let size =
             self.cores.zip(self.memory_mib).map(|(cores, memory_mib)| Like::Size { cores, memory_mib });
         let policy = || self.policy.clone().map(Like::Policy);
-        self.id.map(Like::Container).or_else(policy).or(size)
+        id.map(Like::Container).or_else(policy).or(size)
     }
 }
 
@@ -214,8 +217,8 @@ impl CapacityArgs {
 pub enum PolicyCommand {
     /// Show every value in force for a container, and where it comes from.
     Show {
-        /// The container's id.
-        id: Vmid,
+        /// The container's id or name.
+        id: Named,
         /// Print JSON.
         #[arg(long)]
         json: bool,
@@ -399,9 +402,11 @@ mod tests {
     }
 
     #[test]
-    fn an_id_must_be_one() {
-        assert!(Cli::try_parse_from(["lxc-autoscale-ml", "why", "104"]).is_ok());
-        for bad in ["99", "104;ls", "web"] {
+    fn an_id_or_name_must_be_one() {
+        for good in ["104", "web", "web-2.lan", "2048-game"] {
+            assert!(Cli::try_parse_from(["lxc-autoscale-ml", "why", good]).is_ok());
+        }
+        for bad in ["99", "104;ls", "web one", ""] {
             let error = Cli::try_parse_from(["lxc-autoscale-ml", "why", bad]).unwrap_err();
             assert!(error.to_string().contains("is not a container id"), "{error}");
         }

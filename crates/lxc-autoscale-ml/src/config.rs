@@ -24,6 +24,7 @@ pub use scaling::ScalingConfig;
 use crate::act::{Endpoint, Patience};
 use crate::decide::Policy;
 use crate::exporter::ExporterConfig;
+use crate::policy::given::raise_to_minimum;
 use crate::policy::{PolicyBook, PolicyConfig, PolicyError, PresetsConfig, ShadowConfig};
 use crate::recommend::{RecommendConfig, Shared, SharedError};
 
@@ -87,7 +88,7 @@ pub struct MetricsConfig {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ApiConfig {
-    /// The address: a unix socket (`unix:/path`) or a base address (`http://` only).
+    /// The address: a unix socket (`unix:/path`) or a base address of this machine (`http://` only).
     pub url: String,
     /// Time limit for a connection.
     pub connect_timeout_seconds: f64,
@@ -206,7 +207,9 @@ impl Config {
 
     /// The rules that apply unless a policy says otherwise.
     pub fn policy(&self) -> Policy {
-        self.scaling.policy(self.metrics.max_age_seconds)
+        let mut scaling = self.scaling.clone();
+        raise_to_minimum(&mut scaling, &BTreeMap::new());
+        scaling.policy(self.metrics.max_age_seconds)
     }
 
     /// The policies, with the node's time zone for the schedules that name none.
@@ -307,8 +310,8 @@ impl Validate for Config {
 impl Config {
     fn validate_api(&self) -> Result<(), BrokenRule> {
         let unless = BrokenRule::unless;
-        let rule = "must be \"unix:\" and the absolute path of a socket, or a plain HTTP address without a path, such as \
-                    \"http://127.0.0.1:5000\"";
+        let rule = "must be \"unix:\" and the absolute path of a socket, or a plain HTTP address of this machine without \
+                    a path, such as \"http://127.0.0.1:5000\": this daemon has no key for an API elsewhere";
         unless(Endpoint::of(&self.api.url).is_some(), "api.url", rule)?;
         let wait = |seconds: f64| 0.0 < seconds && seconds <= 3600.0;
         let rule = "must be more than 0 and at most 3600";
@@ -390,11 +393,15 @@ mod tests {
         check_refused("[metrics]\nfile = \"metrics.json\"", "`metrics.file` must be an absolute path");
         check_refused("[api]\nurl = \"https://127.0.0.1:5000\"", "`api.url` must be \"unix:\" and");
         check_refused("[api]\nurl = \"http://127.0.0.1:5000/x\"", "`api.url` must be \"unix:\" and");
+        check_refused("[api]\nurl = \"http://192.168.1.4:5000\"", "`api.url` must be \"unix:\" and");
         check_refused("[api]\ntimeout_seconds = nan", "`api.timeout_seconds` must be more than 0");
         check_refused("[api]\ndeadline_seconds = 1", "`api.deadline_seconds` must not be less");
         check_refused("[model]\ncontamination = 0.6", "`model.contamination` must be more than 0");
         check_refused("[model]\nhistory_rows = 10", "`model.history_rows` must be from");
-        check_refused("[scaling.cpu]\nmin_cores = 9", "`scaling.cpu.max_cores` must not be less");
+        check_refused(
+            "[scaling.cpu]\nmin_cores = 9\nmax_cores = 7",
+            "`scaling.cpu.max_cores` must not be less",
+        );
         check_refused("[scaling]\nmode = \"aut\"", "`scaling.mode`: unknown variant `aut`");
         check_refused("[scaling.cpu]\nmax_core = 9", "unknown key `scaling.cpu.max_core`; did you mean");
         check_refused("[scaling.guard]\nwatch_samples = 0", "`scaling.guard.watch_samples` must be from 1");

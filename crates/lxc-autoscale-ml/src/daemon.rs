@@ -22,6 +22,7 @@ use crate::config_file::ConfigFile;
 use crate::detect::Detector;
 use crate::execute::{Carried, Executor, StartError, is_due};
 use crate::exporter::{Exporter, Instruments, Newest};
+use crate::figures::counted;
 use crate::guard::tell;
 use crate::ledger::{LedgerError, Outcome, StateLock};
 use crate::pipeline::{Learnt, Pipeline, Proposal};
@@ -384,7 +385,11 @@ impl Daemon {
             return format!("waiting: {trouble}");
         }
         let done = report.carried.iter().filter(|carried| carried.outcome.error().is_none()).count();
-        format!("{} containers, {done} changes in the last cycle", report.proposals.len())
+        format!(
+            "{}, {} in the last cycle",
+            counted(report.proposals.len(), "container", "containers"),
+            counted(done, "change", "changes")
+        )
     }
 }
 

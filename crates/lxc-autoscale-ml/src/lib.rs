@@ -29,6 +29,7 @@ pub mod execute;
 pub mod explain;
 pub mod exporter;
 pub mod features;
+pub mod figures;
 pub mod forecast;
 pub mod guard;
 pub mod history;

@@ -1,13 +1,15 @@
 //! `lxc-autoscale-ml`: the command line over the library of the same name.
 
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
 use jiff::Timestamp;
 use lxc_autoscale_core::api::EXIT_NOTHING_KNOWN;
-use lxc_autoscale_core::{CommandOutput, ErrorChain, config, telemetry};
-use lxc_autoscale_ml::cli::{Cli, Command, ConfigArgs, PolicyCommand, ProposalsAction};
+use lxc_autoscale_core::{CommandOutput, ErrorChain, Vmid, config, telemetry};
+use lxc_autoscale_ml::backtest::{BacktestArgs, BacktestError};
+use lxc_autoscale_ml::cli::{Cli, Command, ConfigArgs, DEFAULT_CONFIG, PolicyCommand, ProposalsAction};
 use lxc_autoscale_ml::commands::{
     self, ApplyOptions, Applying, CommandError, Finding, PlanOut, PlanView, Screen, WhyOptions,
 };
@@ -38,11 +40,15 @@ fn main() -> ExitCode {
     match run(cli) {
         Ok(code) => code,
         Err(error) => {
-            let _ = writeln!(io::stderr(), "lxc-autoscale-ml: {}", ErrorChain(error.as_ref()));
-            match error.downcast_ref::<CommandError>() {
-                Some(CommandError::UnknownContainer { .. }) => ExitCode::from(EXIT_NOTHING_KNOWN),
-                _ => ExitCode::FAILURE,
-            }
+            let command = error.downcast_ref::<CommandError>();
+            let told = match (command, error.downcast_ref::<BacktestError>()) {
+                (Some(error), _) => error.told(),
+                (_, Some(error)) => error.told(),
+                _ => ErrorChain(error.as_ref()).to_string(),
+            };
+            let _ = writeln!(io::stderr(), "lxc-autoscale-ml: {told}");
+            let is_unknown = command.is_some_and(CommandError::is_unknown_container);
+            if is_unknown { ExitCode::from(EXIT_NOTHING_KNOWN) } else { ExitCode::FAILURE }
         }
     }
 }
@@ -50,6 +56,12 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<ExitCode, Failure> {
     let path = cli.config_path().to_owned();
     let load = || config::load::<Config>(&path);
+    // The configuration, and the container that is meant.
+    let found = |named| -> Result<(Config, Vmid), Failure> {
+        let config = load()?;
+        let id = commands::find(&config, named)?;
+        Ok((config, id))
+    };
     let now = Timestamp::now();
     let screen = Screen::of_stdout(cli.color);
     // Not locked: the daemon's log lines go there too.
@@ -66,10 +78,9 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Plan { json, all, out: file } => {
             let view = PlanView { json, all };
             let written = file.as_deref().map(|file| PlanOut { file, config_file: &path });
-            if commands::plan(&load()?, now, view, written, screen, out)? == Finding::Changes {
-                out.flush()?;
-                return Ok(ExitCode::from(EXIT_CHANGES));
-            }
+            let finding = commands::plan(&load()?, now, view, written, screen, out)?;
+            out.flush()?;
+            return Ok(exit_code(&finding));
         }
         Command::Apply { file, yes, json } => {
             let options = ApplyOptions { file: &file, config_file: &path, yes, json };
@@ -83,13 +94,15 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
             });
         }
         Command::History { id, since, json } => {
-            commands::history(&load()?, id, since, now, json, screen, out)?;
+            let (config, id) = found(&id)?;
+            commands::history(&config, id, since, now, json, screen, out)?;
         }
         Command::Why { id, json, limit, at } => {
+            let (config, id) = found(&id)?;
             let options = WhyOptions { id, json, limit, at: at.map(|at| at.seen_from(now)) };
-            match commands::why(&load()?, options, now, screen, out) {
+            match commands::why(&config, options, now, screen, out) {
                 Err(error) if error.is_nothing_known() => {
-                    writeln!(io::stderr(), "lxc-autoscale-ml: {}", ErrorChain(&error))?;
+                    writeln!(io::stderr(), "lxc-autoscale-ml: {}", error.told())?;
                     return Ok(ExitCode::from(EXIT_NOTHING_KNOWN));
                 }
                 told => told?,
@@ -97,10 +110,15 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         }
         Command::Report { since, json } => commands::report(&load()?, since, now, json, screen, out)?,
         Command::Capacity(args) => {
-            let like = args.like().ok_or("nothing is named to be counted")?;
-            commands::capacity(&load()?, &like, now, args.json, screen, out)?;
+            let config = load()?;
+            let id = args.id.as_ref().map(|id| commands::find(&config, id)).transpose()?;
+            let like = args.like(id).ok_or("nothing is named to be counted")?;
+            commands::capacity(&config, &like, now, args.json, screen, out)?;
         }
-        Command::Forecast { id, hours, json } => commands::forecast(&load()?, id, now, hours, json, out)?,
+        Command::Forecast { id, hours, json } => {
+            let (config, id) = found(&id)?;
+            commands::forecast(&config, id, now, hours, json, out)?;
+        }
         Command::Decisions { json, limit } => commands::decisions(&load()?, json, limit, out)?,
         Command::Config(ConfigArgs { stdin, json }) => {
             let valid = config::show::<Config>(SHIPPED, &path, stdin, json, out)?;
@@ -109,23 +127,15 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         }
         Command::Policy { command } => match command {
             PolicyCommand::Show { id, json, at } => {
-                commands::policy::show(&load()?, id, at.unwrap_or(now), json, out)?;
+                let (config, id) = found(&id)?;
+                commands::policy::show(&config, id, at, now, json, out)?;
             }
             PolicyCommand::List { json } => commands::policy::list(&load()?, json, out)?,
             PolicyCommand::Presets { name, json } => commands::policy::presets(name.as_deref(), json, out)?,
         },
         Command::Shadow { json } => commands::shadow(&load()?, json, out)?,
         Command::Proposals { action, json } => {
-            let (config, listed) = (load()?, ProposalsAction::List { all: false });
-            match action.unwrap_or(listed) {
-                ProposalsAction::List { all } => commands::list_proposals(&config, all, json, out)?,
-                ProposalsAction::Accept { numbers } => {
-                    commands::answer_proposals(&config, &numbers, (true, None), now, json, out)?;
-                }
-                ProposalsAction::Reject { numbers, reason } => {
-                    commands::answer_proposals(&config, &numbers, (false, reason), now, json, out)?;
-                }
-            }
+            proposals(&load()?, action, now, json, out)?;
         }
         Command::Recommend(args) => {
             let config = if cli.config.is_some() { load()? } else { Config::default() };
@@ -138,15 +148,63 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
             )?;
         }
         Command::Backtest(args) => {
-            let named = args.policy.as_deref().or(cli.config.as_deref());
-            let policy = named.map(|path| config::load::<Config>(path).map(|config| (path, config)));
-            backtest::command(&args, policy.transpose()?, out)?;
+            let (file, config) = tried(&args, cli.config.as_deref(), &path)?;
+            backtest::command(&args, file, &config, out)?;
         }
         Command::Train(args) => train_command::run(&args.traces, &args.out, args.rounds, out)?,
         Command::Detect(args) => detect_command::run(&args.train, &args.score, args.params(), out)?,
     }
     out.flush()?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn proposals(
+    config: &Config,
+    action: Option<ProposalsAction>,
+    now: Timestamp,
+    json: bool,
+    out: &mut impl Write,
+) -> Result<(), CommandError> {
+    match action.unwrap_or(ProposalsAction::List { all: false }) {
+        ProposalsAction::List { all } => commands::list_proposals(config, all, json, out),
+        ProposalsAction::Accept { numbers } => {
+            commands::answer_proposals(config, &numbers, (true, None), now, json, out)
+        }
+        ProposalsAction::Reject { numbers, reason } => {
+            commands::answer_proposals(config, &numbers, (false, reason), now, json, out)
+        }
+    }
+}
+
+/// What `plan` found, as its exit code; says why nothing was decided.
+fn exit_code(finding: &Finding) -> ExitCode {
+    match finding {
+        Finding::Nothing => ExitCode::SUCCESS,
+        Finding::Changes => ExitCode::from(EXIT_CHANGES),
+        Finding::Outdated(why) => {
+            // If standard error is gone, the exit code still tells.
+            let _ = writeln!(io::stderr(), "lxc-autoscale-ml: {why}");
+            ExitCode::from(EXIT_NOTHING_KNOWN)
+        }
+    }
+}
+
+/// The configuration that a back-test replays, with its file unless it is built in.
+fn tried<'a>(
+    args: &'a BacktestArgs,
+    named: Option<&'a Path>,
+    present: &Path,
+) -> Result<(Option<&'a Path>, Config), Failure> {
+    let file = args.policy_file(named, Path::new(DEFAULT_CONFIG));
+    let config = match file {
+        Some(file) => config::load(file)?,
+        // The file that is measured into is no part of the policy.
+        None if args.reads_configured_file() && present.try_exists()? => {
+            Config { metrics: config::load::<Config>(present)?.metrics, ..Config::default() }
+        }
+        None => Config::default(),
+    };
+    Ok((file, config))
 }
 
 fn runtime() -> io::Result<tokio::runtime::Runtime> {

@@ -448,9 +448,7 @@ impl Pipeline {
         if let Some(after) = after {
             self.set.insert((vmid, decision.resource), (times.1, after));
         }
-        if let Some(to) = after.or(decision.to) {
-            self.guards.note_change(vmid, decision, times, to);
-        }
+        self.guards.note_change(vmid, decision, times, after);
     }
 
     /// Notes a change that was requested at `at` and, as far as the ledger knows, may have been made: a shrink is

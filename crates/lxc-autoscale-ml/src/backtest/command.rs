@@ -1,5 +1,6 @@
 //! `backtest`: from the command line to files and tables.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use super::run::{Bounds, Outcome, Replay};
 use super::score::{Prices, Rules};
 use super::{allocations, html, metrics, report, traces};
 use crate::config::Config;
+use crate::figures::counted;
 use crate::policy::Identity;
 use crate::replay::CpuClass;
 
@@ -34,10 +36,14 @@ pub struct BacktestArgs {
     /// cpu_cores_used and memory_mb_used.
     #[arg(long, value_name = "CSV")]
     pub traces: Option<PathBuf>,
-    /// Configuration of the daemon whose policy is tried; what it would only recommend counts as done [default: built-in;
-    /// the limits of containers from traces then follow from what each was provisioned with].
+    /// Configuration of the daemon whose policy is tried; what it would only recommend counts as done [default: the
+    /// installed one; without one, and for traces, the built-in policy, and the limits of containers from traces then
+    /// follow from what each was provisioned with].
     #[arg(long, value_name = "FILE")]
     pub policy: Option<PathBuf>,
+    /// Try the built-in policy, whatever is installed.
+    #[arg(long, conflicts_with = "policy")]
+    pub built_in: bool,
     /// In which units CPU is given [default: fractional for traces, as the policy says for the metrics file].
     #[arg(long, value_enum)]
     pub cpu_class: Option<CpuClass>,
@@ -50,12 +56,31 @@ pub struct BacktestArgs {
     /// Print JSON instead of the table.
     #[arg(long)]
     pub json: bool,
-    /// Only these containers: ids, separated by commas.
+    /// Only these containers: ids or names, separated by commas.
     #[arg(long, value_name = "ID", value_delimiter = ',', num_args = 1..)]
-    pub containers: Vec<u64>,
+    pub containers: Vec<String>,
     /// First days of each container that are not judged, because little is learnt yet; at most a third of its days.
     #[arg(long, value_name = "DAYS", default_value_t = 3.0, value_parser = parse_days)]
     pub warm_up_days: f64,
+}
+
+impl BacktestArgs {
+    /// The configuration whose policy is replayed; `None` for the built-in one. `named` is the one of `--config`, and
+    /// `installed` the one of this node, which need not exist.
+    pub fn policy_file<'a>(&'a self, named: Option<&'a Path>, installed: &'a Path) -> Option<&'a Path> {
+        if self.built_in {
+            return None;
+        }
+        // Traces are of other machines: the limits, ids and tags of this node's configuration are not about them. One
+        // that cannot even be looked for is an error when it is read, not a reason to replay another policy.
+        let is_there = || self.traces.is_none() && installed.try_exists().unwrap_or(true);
+        self.policy.as_deref().or(named).or_else(|| is_there().then_some(installed))
+    }
+
+    /// Whether the configuration tells which file is replayed, even with the built-in policy.
+    pub fn reads_configured_file(&self) -> bool {
+        self.traces.is_none() && self.metrics.is_none()
+    }
 }
 
 fn parse_days(text: &str) -> Result<f64, String> {
@@ -63,19 +88,18 @@ fn parse_days(text: &str) -> Result<f64, String> {
     if (0.0..=3650.0).contains(&days) { Ok(days) } else { Err("must be 0 to 3650".to_owned()) }
 }
 
-/// Replays the recordings and writes the result to `out`. `policy` is the configuration file and its content, if one
-/// was named.
+/// Replays the recordings by the policy of `config`, which is in `policy_file` unless it is built in, and writes the
+/// result to `out`.
 ///
 /// # Errors
 /// [`BacktestError`]; files that were written before stay.
 pub fn command(
     args: &BacktestArgs,
-    policy: Option<(&Path, Config)>,
+    policy_file: Option<&Path>,
+    config: &Config,
     out: &mut impl Write,
 ) -> Result<(), BacktestError> {
-    let (policy_file, config) = policy.unzip();
     let is_named = policy_file.is_some();
-    let config = config.unwrap_or_default();
     let book = config.policy_book()?;
     let source = args.traces.as_ref().or(args.metrics.as_ref()).unwrap_or(&config.metrics.file).clone();
     let recordings = if let Some(path) = &args.traces {
@@ -93,7 +117,7 @@ pub fn command(
     let prices = Prices::from(&config.recommend);
     let replay = Replay {
         shared: Arc::new(config.shared()?),
-        rules: rules(args, &config),
+        rules: rules(args, config),
         // A trace has a line per decision; the daemon decides at its own interval.
         interval_seconds: if args.traces.is_some() { 0 } else { seconds(config.interval_seconds) },
         // Machines of others within their provisioned sizes: the recommendation alone, as in `recommend`.
@@ -114,7 +138,8 @@ pub fn command(
     if let Some(path) = &args.allocations {
         allocations::write_file(path, &recordings, &outcomes)?;
     }
-    let report = Report::new(title(args, policy_file, &source, &recordings, &outcomes), prices, &outcomes);
+    let report =
+        Report::new(title(args, (policy_file, config), &source, &recordings, &outcomes), prices, &outcomes);
     if let Some(path) = &args.html {
         let failed = |source| BacktestError::Write { path: path.clone(), source };
         std::fs::write(path, html::page(&report, &recordings, &outcomes)).map_err(failed)?;
@@ -142,7 +167,7 @@ fn from_metrics(
 ) -> Result<Vec<Recording>, BacktestError> {
     let read = metrics::read(path, believed, rules_of)?;
     if read.unreadable != 0 {
-        note(&format!("{} records cannot be read and are left out", read.unreadable));
+        note(&format!("{} left out, because unreadable", counted(read.unreadable, "record", "records")));
     }
     if !read.unsized_ids.is_empty() {
         let ids = named(read.unsized_ids.iter().copied());
@@ -151,15 +176,32 @@ fn from_metrics(
     Ok(read.recordings)
 }
 
-fn chosen(recordings: Vec<Recording>, ids: &[u64]) -> Result<Vec<Recording>, BacktestError> {
-    if ids.is_empty() {
+/// The recordings of these ids and names; all of them if none is named.
+fn chosen(recordings: Vec<Recording>, wanted: &[String]) -> Result<Vec<Recording>, BacktestError> {
+    if wanted.is_empty() {
         return Ok(recordings);
     }
-    if let Some(id) = ids.iter().find(|id| recordings.iter().all(|recording| recording.id != **id)) {
-        let known = named(recordings.iter().map(|recording| recording.id));
-        return Err(BacktestError::UnknownContainer { id: *id, known });
-    }
+    let ids = wanted.iter().map(|it| id_of(&recordings, it)).collect::<Result<BTreeSet<u64>, _>>()?;
     Ok(recordings.into_iter().filter(|recording| ids.contains(&recording.id)).collect())
+}
+
+fn id_of(recordings: &[Recording], wanted: &str) -> Result<u64, BacktestError> {
+    let is_it = |recording: &&Recording| match wanted.parse::<u64>() {
+        Ok(id) => recording.id == id,
+        Err(_) => recording.name.as_ref().is_some_and(|name| name.eq_ignore_ascii_case(wanted)),
+    };
+    let ids: BTreeSet<u64> = recordings.iter().filter(is_it).map(|recording| recording.id).collect();
+    match ids.first() {
+        Some(id) if ids.len() == 1 => Ok(*id),
+        Some(_) => {
+            let (name, ids) = (wanted.to_owned(), named(ids.into_iter()));
+            Err(BacktestError::AmbiguousName { name, ids })
+        }
+        None => {
+            let known = named(recordings.iter().map(|recording| recording.id));
+            Err(BacktestError::UnknownContainer { id: wanted.to_owned(), known })
+        }
+    }
 }
 
 fn named(ids: impl ExactSizeIterator<Item = u64>) -> String {
@@ -183,7 +225,7 @@ fn rules(args: &BacktestArgs, config: &Config) -> Rules {
 
 fn title(
     args: &BacktestArgs,
-    policy_file: Option<&Path>,
+    (policy_file, config): (Option<&Path>, &Config),
     source: &Path,
     recordings: &[Recording],
     outcomes: &[Outcome],
@@ -208,6 +250,10 @@ fn title(
         },
         warm_up_days: args.warm_up_days,
         container_days: outcomes.iter().map(|outcome| outcome.days).sum(),
+        too_short: report::too_short(
+            spans().map(|(first, last)| last - first).max().unwrap_or_default(),
+            config.scaling.min_history_seconds,
+        ),
     }
 }
 
@@ -219,4 +265,42 @@ fn seconds(interval: u64) -> i64 {
 fn note(text: &str) {
     // If standard error is gone, nothing can be done.
     let _ = writeln!(io::stderr(), "{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: BacktestArgs,
+    }
+
+    #[test]
+    fn the_installed_policy_is_replayed_unless_told_otherwise() {
+        let directory = tempfile::tempdir().unwrap();
+        let (here, gone) = (directory.path().join("ml.toml"), directory.path().join("gone.toml"));
+        std::fs::write(&here, "").unwrap();
+        let (own, named) = (Path::new("own.toml"), Path::new("named.toml"));
+        for (words, named, installed, want) in [
+            (vec![], None, &here, Some(here.as_path())),
+            (vec![], None, &gone, None),
+            (vec![], Some(named), &here, Some(named)),
+            (vec!["--policy", "own.toml"], Some(named), &here, Some(own)),
+            (vec!["--metrics", "m.json"], None, &here, Some(here.as_path())),
+            (vec!["--built-in"], None, &here, None),
+            (vec!["--built-in"], Some(named), &here, None),
+            // Traces are of other machines.
+            (vec!["--traces", "t.csv"], None, &here, None),
+            (vec!["--traces", "t.csv"], Some(named), &here, Some(named)),
+            (vec!["--traces", "t.csv", "--policy", "own.toml"], None, &gone, Some(own)),
+        ] {
+            let line = Line::parse_from(["backtest"].into_iter().chain(words.iter().copied()));
+            assert_eq!(line.args.policy_file(named, installed), want, "{words:?}");
+        }
+        assert!(Line::try_parse_from(["backtest", "--built-in", "--policy", "own.toml"]).is_err());
+    }
 }

@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
+use lxc_autoscale_core::ErrorChain;
 use lxc_autoscale_core::metrics_file::ReadError;
 
 use super::traces::COLUMNS;
+use crate::commands::hints;
 use crate::policy::PolicyError;
 use crate::recommend::SharedError;
 
@@ -45,10 +47,18 @@ pub enum BacktestError {
     /// A requested container does not exist.
     #[error("container {id} is not in the recording, which has {known}")]
     UnknownContainer {
-        /// The container.
-        id: u64,
+        /// Its id or name.
+        id: String,
         /// Some that do.
         known: String,
+    },
+    /// Several containers have the requested name.
+    #[error("several containers in the recording are named `{name}`: {ids}; give one of these ids")]
+    AmbiguousName {
+        /// The name.
+        name: String,
+        /// Their ids.
+        ids: String,
     },
     /// The demand model cannot be used.
     #[error(transparent)]
@@ -67,6 +77,17 @@ pub enum BacktestError {
     /// The result cannot be serialised as JSON.
     #[error("cannot write the result as JSON")]
     Json(#[from] serde_json::Error),
+}
+
+impl BacktestError {
+    /// The error with its causes, and what to do about it where that is known.
+    pub fn told(&self) -> String {
+        let hint = match self {
+            Self::Metrics(error) => hints::of_metrics(error),
+            _ => None,
+        };
+        hints::with(ErrorChain(self), hint)
+    }
 }
 
 /// Why a table of recordings cannot be used.

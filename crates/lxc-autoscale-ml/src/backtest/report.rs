@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::run::Outcome;
 use super::score::{Cost, Prices, Sums, ratio};
+use crate::figures::{counted, rounded};
 use crate::replay::Size;
 
 /// The result of a back-test.
@@ -38,6 +39,9 @@ pub struct Title {
     pub warm_up_days: f64,
     /// Days of all containers together.
     pub container_days: f64,
+    /// Why the figures say little, if the longest recording is too short.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub too_short: Option<String>,
 }
 
 /// One line of the table.
@@ -157,10 +161,26 @@ pub const HEADINGS: [(&str, &str); 13] = [
 ];
 /// The columns of names are left-aligned.
 const LEFT: [usize; 2] = [0, 1];
+/// Shorter recordings do not show what a day needs, in seconds.
+const A_DAY: i64 = 86_400;
 
 /// `12 %`.
 pub fn percent(share: f64, digits: usize) -> String {
-    format!("{:.digits$} %", 100.0 * share)
+    format!("{} %", rounded(100.0 * share, digits))
+}
+
+/// Why a recording of `seconds` says little about a policy that takes nothing before `min_history_seconds`; `None` if it
+/// is long enough.
+pub fn too_short(seconds: i64, min_history_seconds: u64) -> Option<String> {
+    let needed = i64::try_from(min_history_seconds).unwrap_or(i64::MAX).max(A_DAY);
+    (seconds < needed).then(|| {
+        format!(
+            "The longest recording has only {} hours. Nothing is given back before {} hours of history \
+             (`scaling.min_history_seconds`), and less than a day does not show what a day needs.",
+            rounded(seconds as f64 / 3600.0, 1),
+            rounded(min_history_seconds as f64 / 3600.0, 1)
+        )
+    })
 }
 
 /// Three digits, with separated thousands: `0.25`, `12.5`, `12,345`.
@@ -198,9 +218,9 @@ pub fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
     let title = &report.title;
     writeln!(
         out,
-        "{}: {} containers, {} to {}, {} container-days",
+        "{}: {}, {} to {}, {} container-days",
         title.source,
-        report.containers.len(),
+        counted(report.containers.len(), "container", "containers"),
         title.from,
         title.to,
         amount(title.container_days)
@@ -237,23 +257,29 @@ pub fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
 /// The total in sentences.
 fn verdict(report: &Report, out: &mut impl Write) -> io::Result<()> {
     let total = &report.total;
+    if let Some(why) = &report.title.too_short {
+        return writeln!(out, "\nThere is no verdict. {why}");
+    }
     let (Some(saved), Some(j)) = (total.saved(), total.j) else {
         return writeln!(out, "\nNothing was judged: the recording is too short.");
     };
-    let verb = if saved < 0.0 { "costs more by" } else { "saves" };
+    let share = percent(saved.abs(), 0);
+    let outcome = match saved {
+        _ if share == percent(0.0, 0) => "costs as much as what was provisioned".to_owned(),
+        saved if saved < 0.0 => format!("costs {share} more than what was provisioned"),
+        _ => format!("saves {share} of what was provisioned"),
+    };
     writeln!(
         out,
-        "\nBy the stated prices the policy {verb} {} of what was provisioned; it costs {j:.2} times what would be \
-         ideal in hindsight.",
-        percent(saved.abs(), 0)
+        "\nBy the stated prices the policy {outcome}; it costs {j:.2} times what would be ideal in hindsight."
     )?;
     let unserved = ratio(total.sums.cpu.unserved, total.sums.cpu.needed).unwrap_or_default();
     let months = total.sums.hours / 720.0;
     writeln!(
         out,
-        "{} of the CPU work had to wait; memory ran short {} times ({:.1} per container and month).",
+        "{} of the CPU work had to wait; memory ran short {} ({:.1} per container and month).",
         percent(unserved, 2),
-        total.sums.memory.shortages,
+        counted(total.sums.memory.shortages, "time", "times"),
         ratio(total.sums.memory.shortages as f64, months).unwrap_or_default()
     )
 }
@@ -274,6 +300,30 @@ mod tests {
         ] {
             assert_eq!(amount(value), want);
         }
+    }
+
+    /// The longest recording in seconds and `scaling.min_history_seconds`; what the note names, if there is one.
+    #[test]
+    fn a_recording_of_less_than_a_day_or_of_the_history_needed_is_too_short() {
+        for (seconds, min_history_seconds, want) in [
+            (600, 21_600, Some("only 0.2 hours. Nothing is given back before 6.0 hours")),
+            (86_399, 21_600, Some("only 24.0 hours")),
+            (86_400, 21_600, None),
+            (172_800, 259_200, Some("before 72.0 hours")),
+            (259_200, 259_200, None),
+        ] {
+            let why = too_short(seconds, min_history_seconds);
+            let is_as_wanted = match (&why, want) {
+                (Some(why), Some(want)) => why.contains(want),
+                (why, want) => why.is_none() && want.is_none(),
+            };
+            assert!(is_as_wanted, "{seconds} {min_history_seconds}: {why:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_has_no_sign() {
+        assert_eq!([percent(-0.001, 0), percent(-0.0, 2)], ["0 %", "0.00 %"]);
     }
 
     #[test]

@@ -19,10 +19,11 @@ use super::diff::{self, INDENT, Line};
 use super::plan::{configuration, node};
 use super::screen::{Screen, Tone};
 use super::table::resource;
-use super::{CommandError, look, write_json};
+use super::{CommandError, look, outdated, write_json};
 use crate::config::Config;
 use crate::decide::{Allocation, Obstacles, Resource, decide};
 use crate::execute::{Author, Executor};
+use crate::figures::counted;
 use crate::ledger::{LedgerError, Outcome, StateLock};
 use crate::pipeline::{Pipeline, Proposal};
 use crate::plan::{Now, Plan, PlannedChange, Refusal};
@@ -145,6 +146,10 @@ async fn carry_out<'a>(
     // The answer may have taken a while.
     if let Err(refusal) = plan.check(&circumstances(config, options.config_file)?) {
         report.refused = Some(refusal.to_string());
+    } else if let Some(why) = outdated(config, &applier.pipeline, Timestamp::now()) {
+        report.refused = Some(why);
+        report.result = Applying::Refused;
+        return Ok(());
     }
     for change in &plan.changes {
         let refusal = applier.check(change).await.err();
@@ -287,6 +292,7 @@ impl Report<'_> {
         let done = self.changes.iter().filter(|answer| answer.is_done()).count();
         let text = match self.changes.len() {
             0 => format!("Plan {} has nothing to do.", plan.id),
+            1 => format!("Plan {}: {done} of 1 change is done.", plan.id),
             all => format!("Plan {}: {done} of {all} changes are done.", plan.id),
         };
         let tone = if done == self.changes.len() { Tone::Strong } else { Tone::Bad };
@@ -325,7 +331,7 @@ fn ask(plan: &Plan) -> Result<bool, CommandError> {
     }
     // Standard output may be read by a program that does not want the question.
     let mut terminal = io::stderr();
-    write!(terminal, "Carry out {} changes? [y/N] ", plan.changes.len())?;
+    write!(terminal, "Carry out {}? [y/N] ", counted(plan.changes.len(), "change", "changes"))?;
     terminal.flush()?;
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer)?;

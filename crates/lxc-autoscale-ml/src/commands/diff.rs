@@ -8,6 +8,7 @@ use super::right;
 use super::screen::{Screen, Tone};
 use super::table::{amount, resource};
 use crate::decide::{Action, Amount, Decision, Resource};
+use crate::figures::signed;
 
 /// Indentation of the continuation lines of a reason.
 pub(super) const INDENT: usize = 6;
@@ -59,9 +60,13 @@ pub(super) fn sums(decisions: &[&Decision]) -> (String, String) {
         of_this.filter_map(|it| Some(it.to? - it.from?)).sum()
     };
     let (memory, cpu) = (added(Resource::Memory), Amount::Cores(added(Resource::Cpu).abs()));
-    let sign = if added(Resource::Cpu) < 0.0 { "-" } else { "+" };
+    let sign = match signed(added(Resource::Cpu), 2).as_bytes() {
+        [b'-', ..] => "-",
+        [b'+', ..] => "+",
+        _ => "",
+    };
     let counts = format!("{} to grow, {} to shrink", count(Action::Grow), count(Action::Shrink));
-    (counts, format!("{memory:+.0} MiB, {sign}{cpu}"))
+    (counts, format!("{} MiB, {sign}{cpu}", signed(memory, 0)))
 }
 
 /// `1024 → 768 MiB`; `1024 MiB` if it stays.
@@ -79,7 +84,7 @@ pub(super) fn size(decision: &Decision) -> String {
 /// `-25 %`; empty if it stays.
 fn share(decision: &Decision) -> String {
     match (decision.from, decision.to) {
-        (Some(from), Some(to)) if 0.0 < from => format!("{:+.0} %", 100.0 * (to - from) / from),
+        (Some(from), Some(to)) if 0.0 < from => format!("{} %", signed(100.0 * (to - from) / from, 0)),
         _ => String::new(),
     }
 }

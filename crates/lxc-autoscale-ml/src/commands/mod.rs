@@ -5,8 +5,10 @@ mod capacity;
 mod decisions;
 mod diff;
 mod forecast;
+pub mod hints;
 mod history;
 mod identities;
+mod named;
 mod once;
 mod plan;
 pub mod policy;
@@ -32,6 +34,7 @@ pub use capacity::{Like, capacity};
 pub use decisions::decisions;
 pub use forecast::forecast;
 pub use history::history;
+pub use named::{Named, find};
 pub use once::once;
 pub use plan::{PlanOut, PlanView, plan};
 pub use proposals::{answer_proposals, list_proposals};
@@ -44,7 +47,7 @@ use crate::config::Config;
 use crate::detect::IsolationForestError;
 use crate::execute::StartError;
 use crate::guard::KeptGuards;
-use crate::ledger::{Ledger, LedgerError};
+use crate::ledger::{Applied, Ledger, LedgerError};
 use crate::pipeline::{Changes, Pipeline};
 
 /// Why a command failed.
@@ -69,6 +72,30 @@ pub enum CommandError {
         id: Vmid,
         /// The metrics file.
         file: PathBuf,
+    },
+    /// Nothing is known of the container, and the measurements cannot be read.
+    #[error("nothing is known of container {id}: no decision was made about it, and {trouble}")]
+    NothingToRead {
+        /// The container.
+        id: Vmid,
+        /// Why the measurements cannot be read.
+        trouble: String,
+    },
+    /// No container has the name.
+    #[error("nothing is known of a container named `{name}`: no measurement in `{}` has that name, and no decision was made about one", file.display())]
+    UnknownName {
+        /// The name.
+        name: String,
+        /// The metrics file.
+        file: PathBuf,
+    },
+    /// Several containers have the name.
+    #[error("several containers are named `{name}`: {ids}; give one of these ids")]
+    AmbiguousName {
+        /// The name.
+        name: String,
+        /// Their ids.
+        ids: String,
     },
     /// There was no decision by then.
     #[error("no decision about container {id} is kept from {at} or before")]
@@ -174,11 +201,28 @@ pub enum CommandError {
 }
 
 impl CommandError {
+    /// The error with its causes, and what to do about it where that is known.
+    pub fn told(&self) -> String {
+        let hint = match self {
+            Self::Metrics(error) => hints::of_metrics(error),
+            Self::Ledger(error) | Self::Start(StartError::Ledger(error)) => hints::of_ledger(error),
+            _ => None,
+        };
+        hints::with(ErrorChain(self), hint)
+    }
+
+    /// Whether nothing is known of the container that was asked about.
+    pub fn is_unknown_container(&self) -> bool {
+        matches!(self, Self::UnknownContainer { .. } | Self::UnknownName { .. } | Self::NothingToRead { .. })
+    }
+
     /// Whether there is nothing to show.
     pub fn is_nothing_known(&self) -> bool {
         matches!(
             self,
             Self::UnknownContainer { .. }
+                | Self::UnknownName { .. }
+                | Self::NothingToRead { .. }
                 | Self::NothingThen { .. }
                 | Self::YetToCome { .. }
                 | Self::NoLedger { .. }
@@ -187,8 +231,11 @@ impl CommandError {
 }
 
 /// Whether there is something to change, which `plan` reports by its exit code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Finding {
+    /// The measurements are too old to decide anything on, or there are none; the words for it. Without this, a dead
+    /// monitor would look like a node on which nothing is to be done.
+    Outdated(String),
     /// Nothing would change.
     Nothing,
     /// Something would change.
@@ -198,9 +245,9 @@ pub enum Finding {
 /// Reads and learns the present state, without changing anything.
 fn look(config: &Config) -> Result<(Pipeline, Changes), CommandError> {
     let mut pipeline = Pipeline::new(config).map_err(StartError::from)?;
-    let (changes, guards, first) = match Ledger::open_read_only(&config.state.ledger())? {
-        Some(ledger) => (ledger.last_changes()?, ledger.guards()?, ledger.first_sizes()?),
-        None => (Changes::new(), KeptGuards::new(), Vec::new()),
+    let (changes, guards, first, applied) = match Ledger::open_read_only(&config.state.ledger())? {
+        Some(ledger) => (ledger.last_changes()?, ledger.guards()?, ledger.first_sizes()?, ledger.applied()?),
+        None => (Changes::new(), KeptGuards::new(), Vec::new(), Vec::new()),
     };
     pipeline.restore_guards(guards, &changes);
     pipeline.know_first_sizes(first);
@@ -208,10 +255,31 @@ fn look(config: &Config) -> Result<(Pipeline, Changes), CommandError> {
     if let Err(error) = pipeline.restore(&config.state.checkpoint()) {
         tracing::debug!("{}", ErrorChain(&error));
     }
+    // The daemon takes these in at the start of its next cycle.
+    for Applied { id, decision, begun, done, after, .. } in applied {
+        pipeline.note_change(id, &decision, (begun, done), after);
+    }
     load(&mut pipeline, config)?;
     pipeline.learn()?;
     pipeline.judge(Timestamp::now());
     Ok((pipeline, changes))
+}
+
+/// Why nothing can be decided on the measurements at `now`, if so.
+fn outdated(config: &Config, pipeline: &Pipeline, now: Timestamp) -> Option<String> {
+    let (file, most) = (config.metrics.file.display(), config.metrics.max_age_seconds);
+    let Some(age) = pipeline.age(now) else {
+        return Some(format!("`{file}` holds no measurement; is lxc_monitor running?"));
+    };
+    let seconds = age.as_secs();
+    let is = if seconds < 0 { "s in the future" } else { "s old" };
+    (most < seconds.unsigned_abs()).then(|| {
+        format!(
+            "the newest measurement in `{file}` is {} {is}, more than `metrics.max_age_seconds` ({most}), so nothing \
+             is decided on it; is lxc_monitor running?",
+            seconds.unsigned_abs()
+        )
+    })
 }
 
 /// Reads the metrics file, with a progress bar.

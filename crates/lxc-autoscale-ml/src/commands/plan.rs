@@ -9,7 +9,7 @@ use lxc_autoscale_core::metrics_file::MetricsReader;
 use super::decisions::local_time;
 use super::diff::{self, INDENT, Line};
 use super::screen::{Screen, Tone};
-use super::{CommandError, Finding, look, write_json};
+use super::{CommandError, Finding, look, outdated, write_json};
 use crate::config::Config;
 use crate::decide::{Action, Decision, Mode};
 use crate::pipeline::Proposal;
@@ -60,7 +60,11 @@ pub fn plan(
     }
     let decisions = || proposals.iter().flat_map(|proposal| proposal.decisions.both());
     let changing = decisions().any(|decision| decision.action != Action::Keep);
-    Ok(if changing { Finding::Changes } else { Finding::Nothing })
+    Ok(match outdated(config, &pipeline, now) {
+        Some(why) => Finding::Outdated(why),
+        None if changing => Finding::Changes,
+        None => Finding::Nothing,
+    })
 }
 
 fn write_plan(

@@ -3,20 +3,22 @@
 use std::io::Write;
 
 use jiff::Timestamp;
+use lxc_autoscale_core::container_config::{ContainerConfig, has_tag};
 use lxc_autoscale_core::metrics_file::MetricsReader;
+use lxc_autoscale_core::snapshot::Snapshot;
 use lxc_autoscale_core::{ErrorChain, Vmid};
 use serde::Serialize;
 
 use super::identities::identities;
 use super::table::Table;
-use super::{CommandError, write_json};
+use super::{CommandError, hints, write_json};
 use crate::config::Config;
-use crate::decide::{Allocation, Mode, Resource};
+use crate::decide::{Allocation, Mode, Policy, Resource};
 use crate::execute::StartError;
 use crate::guard::Kept;
 use crate::ledger::{FirstSize, Ledger};
 use crate::pipeline::PipelineError;
-use crate::policy::in_force::Effective;
+use crate::policy::in_force::{Effective, Source};
 use crate::policy::presets::{Preset, Presets, Setting};
 use crate::policy::selector::Match;
 use crate::policy::{Given, Identity, PolicyBook, Pool};
@@ -44,6 +46,9 @@ struct Shown {
     layers: Vec<String>,
     /// The resulting modes.
     modes: Modes,
+    /// What turns both off, whatever the modes in the configuration say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    off_by: Option<String>,
     values: Vec<Effective>,
 }
 
@@ -58,7 +63,7 @@ struct Modes {
 fn known(config: &Config, wanted: Option<Vmid>) -> (Vec<Identity>, Option<String>) {
     match identities(config, wanted) {
         Ok(identities) => (identities, None),
-        Err(error) => (Vec::new(), Some(ErrorChain(&error).to_string())),
+        Err(error) => (Vec::new(), Some(hints::with(ErrorChain(&error), hints::of_metrics(&error)))),
     }
 }
 
@@ -81,21 +86,39 @@ fn given(config: &Config, identity: &Identity) -> Result<Given, CommandError> {
     })
 }
 
+fn newest(config: &Config) -> Option<Snapshot> {
+    MetricsReader::read_newest_by(&config.metrics.file, &config.metrics.believed()).ok().flatten()
+}
+
 /// What the container has by the newest measurement.
 fn present(config: &Config, id: Vmid) -> Option<Given> {
-    let newest = MetricsReader::read_newest_by(&config.metrics.file, &config.metrics.believed());
-    let newest = newest.ok().flatten()?;
+    let newest = newest(config)?;
     let allocation = Allocation::from(newest.containers.get(&id)?.configuration.as_deref()?);
     let all = newest.summary.node.as_ref().and_then(|node| node.cpus).map(f64::from);
     let cores = allocation.cores_by_configuration().or(all);
     Some(Given { cores, memory_mib: Some(allocation.memory_mib) })
 }
 
+/// What turns a container off, whatever its modes are: a key, a tag, or what Proxmox knows of it in `settings`.
+fn off_by(policy: &Policy, identity: &Identity, settings: Option<&ContainerConfig>) -> Option<String> {
+    if policy.ignored {
+        return Some(Source::Ignored.to_string());
+    }
+    if has_tag(&identity.tags, &policy.off_tag) {
+        return Some(format!("tag {}", policy.off_tag));
+    }
+    let settings = settings?;
+    if settings.template {
+        return Some("template".to_owned());
+    }
+    settings.lock.as_ref().map(|lock| format!("lock {lock}"))
+}
+
 fn book(config: &Config) -> Result<PolicyBook, CommandError> {
     Ok(config.policy_book().map_err(PipelineError::from).map_err(StartError::from)?)
 }
 
-/// Shows the rules in force for `id` at `now`, with the source of each value.
+/// Shows the rules in force for `id` now or `at` another time, with the source of each value.
 ///
 /// # Errors
 /// [`CommandError`] when a policy or the ledger cannot be used, or the result cannot be written. Without a measurement
@@ -103,6 +126,7 @@ fn book(config: &Config) -> Result<PolicyBook, CommandError> {
 pub fn show(
     config: &Config,
     id: Vmid,
+    at: Option<Timestamp>,
     now: Timestamp,
     json: bool,
     out: &mut impl Write,
@@ -112,7 +136,12 @@ pub fn show(
     let known = known.into_iter().next();
     let unnamed = known.is_none().then(|| "no measurement names it, so only its id is known".to_owned());
     let identity = known.unwrap_or_else(|| Identity::of(id));
-    let in_force = book.in_force(&identity, now).with_given(given(config, &identity)?);
+    let in_force = book.in_force(&identity, at.unwrap_or(now)).with_given(given(config, &identity)?);
+    // Whether it is locked or a template is known of now only.
+    let newest = at.is_none().then(|| newest(config)).flatten();
+    let settings = newest.as_ref().and_then(|it| it.containers.get(&id)?.configuration.as_deref());
+    let off_by = off_by(&in_force.policy, &identity, settings);
+    let mode = |mode| if off_by.is_some() { Mode::Off } else { mode };
     let shown = Shown {
         id,
         name: identity.name.clone(),
@@ -126,7 +155,8 @@ pub fn show(
         idle_tags: book.idle_tags(&identity),
         unclear: in_force.policy.unclear.clone(),
         layers: in_force.layers.iter().map(ToString::to_string).collect(),
-        modes: Modes { cpu: in_force.policy.cpu.mode, memory: in_force.policy.memory.mode },
+        modes: Modes { cpu: mode(in_force.policy.cpu.mode), memory: mode(in_force.policy.memory.mode) },
+        off_by,
         values: in_force.effective(),
     };
     if json { write_json(out, &shown) } else { shown.write(out).map_err(CommandError::from) }
@@ -151,12 +181,16 @@ impl Shown {
         let layers = if self.layers.is_empty() { "none".to_owned() } else { self.layers.join(" < ") };
         writeln!(out, "On top of the general tables, the strongest last: {layers}")?;
         let Modes { cpu, memory } = &self.modes;
-        writeln!(
-            out,
-            "Resulting mode: CPU {}, memory {} (the more careful of `scaling.mode` and the resource's own)\n",
-            cpu.word(),
-            memory.word()
-        )?;
+        if let Some(off_by) = &self.off_by {
+            writeln!(out, "Resulting mode: off ({off_by})\n")?;
+        } else {
+            writeln!(
+                out,
+                "Resulting mode: CPU {}, memory {} (the more careful of `scaling.mode` and the resource's own)\n",
+                cpu.word(),
+                memory.word()
+            )?;
+        }
         let mut table = Table::headed(&["KEY", "VALUE", "FROM"]);
         for Effective { key, value, source } in &self.values {
             table.row(vec![(*key).to_owned(), value.to_string(), source.to_string()]);

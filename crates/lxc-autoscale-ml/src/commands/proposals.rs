@@ -38,6 +38,9 @@ struct Line<'a> {
     note: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     closed_at: Option<Timestamp>,
+    /// Until when a rejection holds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rejected_until: Option<Timestamp>,
     /// The entry of the ledger that carried it out.
     #[serde(skip_serializing_if = "Option::is_none")]
     entry: Option<i64>,
@@ -57,7 +60,7 @@ pub fn list_proposals(
     let ledger = Ledger::open_read_only(&path)?.ok_or(CommandError::NoLedger { path })?;
     let records = if all { ledger.all_proposals(None, MOST_SHOWN)? } else { ledger.waiting_proposals()? };
     if json {
-        let lines: Vec<Line<'_>> = records.iter().map(line).collect();
+        let lines: Vec<Line<'_>> = records.iter().map(|record| line(record, config)).collect();
         return write_json(out, &lines);
     }
     if records.is_empty() {
@@ -65,10 +68,22 @@ pub fn list_proposals(
         return Ok(());
     }
     let headings =
-        ["", "NO", "CT", "NAME", "RESOURCE", "ALLOCATION", right::HEADING, "STATE", "UNTIL", "WHY"];
-    let mut table = Table::headed(&headings);
+        ["", "NO", "CT", "NAME", "RESOURCE", "ALLOCATION", right::HEADING, "STATE", "UNTIL", "ENDED", "WHY"];
+    // Those that wait have not ended.
+    let shown = |column: usize| all || headings.get(column) != Some(&"ENDED");
+    let in_order = |cells: Vec<String>| -> Vec<String> {
+        cells.into_iter().enumerate().filter(|(column, _)| shown(*column)).map(|(_, cell)| cell).collect()
+    };
+    let columns: Vec<&str> = headings
+        .iter()
+        .enumerate()
+        .filter(|(column, _)| shown(*column))
+        .map(|(_, heading)| *heading)
+        .collect();
+    let mut table = Table::headed(&columns);
     for record in &records {
-        table.row(vec![
+        let time = |at: Option<Timestamp>| at.map(local_time).unwrap_or_default();
+        table.row(in_order(vec![
             sign(&record.decision),
             record.number.to_string(),
             record.id.to_string(),
@@ -77,12 +92,22 @@ pub fn list_proposals(
             change(&record.decision),
             right::cell(&record.decision),
             record.state.to_string(),
-            local_time(record.closed_at.unwrap_or(record.expires_at)),
+            time(in_force_until(record, config)),
+            time(record.closed_at),
             words(record),
-        ]);
+        ]));
     }
     table.write(out)?;
     Ok(())
+}
+
+/// Until when it waits or, once rejected, until when the same is not proposed again; `None` for others.
+fn in_force_until(record: &Record, config: &Config) -> Option<Timestamp> {
+    if record.state.is_waiting() {
+        return Some(record.expires_at);
+    }
+    let answer = record.answer.as_ref().filter(|_| record.state == State::Rejected)?;
+    answer.at.checked_add(config.proposals.rejection_holds()).ok()
 }
 
 /// Why it was made, who answered it, and its outcome.
@@ -101,7 +126,7 @@ fn words(record: &Record) -> String {
     words
 }
 
-fn line(record: &Record) -> Line<'_> {
+fn line<'a>(record: &'a Record, config: &Config) -> Line<'a> {
     Line {
         number: record.number,
         id: record.id,
@@ -114,6 +139,7 @@ fn line(record: &Record) -> Line<'_> {
         answer: record.answer.as_ref(),
         note: record.note.as_deref(),
         closed_at: record.closed_at,
+        rejected_until: in_force_until(record, config).filter(|_| record.state == State::Rejected),
         entry: record.entry,
     }
 }
@@ -159,7 +185,7 @@ pub fn answer_proposals(
         }
     }
     if json {
-        let lines: Vec<Line<'_>> = answered.iter().map(line).collect();
+        let lines: Vec<Line<'_>> = answered.iter().map(|record| line(record, config)).collect();
         write_json(out, &lines)?;
     }
     if !refused.is_empty() {

@@ -11,6 +11,7 @@ use super::table::Table;
 use super::{CommandError, write_json};
 use crate::backtest::score::{Prices, Sums};
 use crate::config::Config;
+use crate::figures::counted;
 use crate::ledger::Ledger;
 
 /// One candidate and the live policy over the same time.
@@ -99,9 +100,9 @@ fn write(config: &Config, rows: &[Row], out: &mut impl Write) -> std::io::Result
         let hours = row.live.container_hours;
         writeln!(
             out,
-            "{}: {} containers, {hours:.1} container-hours, {} to {}",
+            "{}: {}, {hours:.1} container-hours, {} to {}",
             row.shadow,
-            row.containers,
+            counted(row.containers, "container", "containers"),
             local_time(row.since),
             local_time(row.until)
         )?;

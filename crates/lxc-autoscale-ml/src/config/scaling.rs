@@ -66,6 +66,7 @@ impl ScalingConfig {
             priority: self.priority,
             approve_exempt_oom: self.approve_exempt_oom,
             guard: self.guard.clone(),
+            ignored: false,
             unclear: None,
         }
     }

@@ -411,7 +411,7 @@ fn first_day_floor(estimate: &Estimate, margin_percent: f64) -> Option<(f64, Rea
 /// What forbids any change.
 fn obstacle(policy: &Policy, mode: Mode, obstacles: &Obstacles) -> Option<Reason> {
     if mode == Mode::Off {
-        return Some(Reason::ModeOff);
+        return Some(if policy.ignored { Reason::Ignored } else { Reason::ModeOff });
     }
     if let Some(why) = &policy.unclear {
         return Some(Reason::PolicyUnclear { why: why.clone() });

@@ -87,6 +87,9 @@ pub struct Policy {
     pub approve_exempt_oom: bool,
     /// The rules of the guards.
     pub guard: GuardPolicy,
+    /// Whether `containers.ignore` names the container, which is why its modes are off.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ignored: bool,
     /// Why the rules are unknown; the container is then left alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unclear: Option<String>,
@@ -177,6 +180,7 @@ impl Default for Policy {
             priority: 0,
             approve_exempt_oom: true,
             guard: GuardPolicy::default(),
+            ignored: false,
             unclear: None,
         }
     }

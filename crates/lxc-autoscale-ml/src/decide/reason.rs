@@ -6,6 +6,7 @@ use lxc_autoscale_core::Vmid;
 use serde::{Deserialize, Serialize};
 
 use super::{CpuControl, Resource};
+use crate::figures::rounded;
 use crate::guard::disturbance::Disturbance;
 use crate::guard::symptom::Symptom;
 use crate::recommend::Fact;
@@ -34,11 +35,11 @@ impl fmt::Display for Amount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Cores(cores) => {
-                let text = format!("{cores:.2}");
+                let text = rounded(*cores, 2);
                 let text = text.trim_end_matches('0').trim_end_matches('.');
                 write!(f, "{text} {}", if text == "1" { "core" } else { "cores" })
             }
-            Self::Mib(mib) => write!(f, "{mib:.0} MiB"),
+            Self::Mib(mib) => write!(f, "{} MiB", rounded(*mib, 0)),
         }
     }
 }
@@ -49,6 +50,8 @@ impl fmt::Display for Amount {
 pub enum Reason {
     /// The policy does not decide about the resource.
     ModeOff,
+    /// The configuration leaves the container alone.
+    Ignored,
     /// Nobody knows what its policies allow.
     PolicyUnclear {
         /// Why.
@@ -354,6 +357,7 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ModeOff => f.write_str("the policy's mode is off"),
+            Self::Ignored => f.write_str("`containers.ignore` names it"),
             Self::PolicyUnclear { why } => f.write_str(why),
             Self::Stopped => f.write_str("the container does not run"),
             Self::Template => f.write_str("the container is a template"),
@@ -535,6 +539,7 @@ impl Reason {
         match self {
             Self::PolicyUnclear { .. } => "see `policy show`, and the log of the monitor".to_owned(),
             Self::ModeOff => "set `mode` to `recommend`, `approve` or `auto`".to_owned(),
+            Self::Ignored => "remove its id from `containers.ignore`".to_owned(),
             Self::Stopped => "start it".to_owned(),
             Self::Template => "templates never run and are never resized".to_owned(),
             Self::Locked { .. } => "it is decided again when Proxmox releases the lock".to_owned(),

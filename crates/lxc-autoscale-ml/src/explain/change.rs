@@ -87,6 +87,8 @@ pub enum Change {
     NoHysteresis,
     /// The policy's mode were `auto`.
     ModeAuto,
+    /// `containers.ignore` did not name it, and its mode were `auto`.
+    NotIgnored,
     /// Proxmox held no lock on it.
     NotLocked,
     /// It did not carry the tag.
@@ -120,7 +122,8 @@ pub(super) fn discrete(world: &World, resource: Resource) -> Vec<Change> {
     let has_day = estimate(world, resource).is_some_and(|estimate| estimate.restlessness.is_some());
     let pinned = !is_memory && policy.cpu.control == CpuControl::Cores && obstacles.pinned_cpuset.is_some();
     let all = [
-        (policy.mode(resource) == Mode::Off).then_some(Change::ModeAuto),
+        policy.ignored.then_some(Change::NotIgnored),
+        (policy.mode(resource) == Mode::Off && !policy.ignored).then_some(Change::ModeAuto),
         obstacles.stopped.then_some(Change::Running),
         obstacles.lock.is_some().then_some(Change::NotLocked),
         has_tag(&obstacles.tags, &policy.off_tag).then_some(Change::NotTagged),
@@ -231,7 +234,7 @@ impl Change {
                 }
             }
             Self::NotThrottled | Self::NotOutOfMemory | Self::Measured => self.put_seen(world),
-            Self::Unbounded | Self::NoStepLimit | Self::NoHysteresis | Self::ModeAuto => {
+            Self::Unbounded | Self::NoStepLimit | Self::NoHysteresis | Self::ModeAuto | Self::NotIgnored => {
                 self.put_rule(resource, world);
             }
             Self::NoCoolDown { .. } => {
@@ -331,6 +334,7 @@ impl Change {
             Self::Unbounded => "the policy had no minimum and no maximum".to_owned(),
             Self::NoStepLimit => "the policy did not limit the step".to_owned(),
             Self::NoHysteresis => "the smallest change were worth it (no hysteresis)".to_owned(),
+            Self::NotIgnored => "`containers.ignore` did not name it and the mode were `auto`".to_owned(),
             Self::ModeAuto => "the mode were `auto`".to_owned(),
             Self::NotLocked => "Proxmox held no lock on it".to_owned(),
             Self::NotTagged => "it did not carry the tag".to_owned(),

@@ -3,9 +3,10 @@
 //! Whoever sets a size by hand knows something that the measurements do not show: what will be installed tonight, or
 //! what was slow. So the size becomes the new baseline for a while ([`super::GuardPolicy::respect_manual_seconds`]):
 //! neither grown, except after running out of memory, nor shrunk. A change is somebody else's if two records show
-//! different sizes and none of our changes lies between them. It stays open until the API has reported its own changes
-//! ([`super::boost`]): the beginning and end of a boost say nothing about the time after it. An open change counts as
-//! manual.
+//! different sizes and none of our changes lies between them, or if a record does not show the size that we set: the
+//! API had read that size back, so somebody has changed it again since. It stays open until the API has reported its
+//! own changes ([`super::boost`]): the beginning and end of a boost say nothing about the time after it. An open change
+//! counts as manual.
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -16,6 +17,9 @@ use crate::clock;
 /// The configuration in a record may have been read this long before or after the record's time: a change of ours
 /// around that time may or may not show in it.
 const SLACK: SignedDuration = SignedDuration::from_secs(5);
+/// A record that is this much later than a change of ours shows it: the monitor reads the settings of a container that
+/// does nothing every ten seconds (`collection.full_look_seconds`), and [`SLACK`] counts, too.
+const SHOWN_AFTER: SignedDuration = SignedDuration::from_secs(15);
 /// Sizes that differ by less are equal: `cpulimit` has two digits.
 pub(super) const SAME: f64 = 0.005;
 /// The API has recorded a change at most this long after it shows in a record.
@@ -73,6 +77,25 @@ impl Open {
     }
 }
 
+/// A size that we set and that no record has shown yet.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+struct Awaited {
+    /// The API was called after this.
+    begun: Timestamp,
+    /// It had answered by this.
+    done: Timestamp,
+    /// The size as the API read it back.
+    size: f64,
+    /// The least that a record may show for it: another setting of the CPU may allow less than what was set.
+    least: f64,
+}
+
+impl Awaited {
+    fn is_shown_by(&self, size: f64) -> bool {
+        self.least - SAME < size && size < self.size + SAME
+    }
+}
+
 /// What is known about the size of one resource.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Sizes {
@@ -82,6 +105,12 @@ pub struct Sizes {
     /// Our last change: the API was called after the first time and had answered by the second.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     ours: Option<(Timestamp, Timestamp)>,
+    /// The size that it set, until a record shows what became of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    awaited: Option<Awaited>,
+    /// When our last change that a record has shown was begun: what changes after it is not ours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    shown: Option<Timestamp>,
     /// The last manual change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     manual: Option<Manual>,
@@ -128,13 +157,41 @@ impl Sizes {
     pub fn note_ours(&mut self, begun: Timestamp, done: Timestamp) {
         if self.ours.is_none_or(|(known, _)| known <= begun) {
             self.ours = Some((begun, done));
+            self.awaited = None;
         }
+    }
+
+    /// The same where the API has told that it was `from` until then, and read back `size`. With `is_bound`, another
+    /// setting may keep a growth from showing in full.
+    pub fn note_set(&mut self, (begun, done): (Timestamp, Timestamp), from: f64, size: f64, is_bound: bool) {
+        let before = self.awaited;
+        if before.is_some_and(|before| before.begun == begun) || self.shown == Some(begun) {
+            // It is told once more, as after a crash.
+            return;
+        }
+        self.note_ours(begun, done);
+        if self.ours != Some((begun, done)) {
+            return;
+        }
+        if let (Some(before), Some((at, _))) = (before, self.known)
+            && !before.is_shown_by(from)
+        {
+            // The API carries out a change only from the size that it names, so somebody had changed ours already.
+            self.open(Open { since: before.begun, manual: Manual { at, from: before.size, size: from } });
+        }
+        let tracked = self.known.map(|(_, known)| known).into_iter().chain(before.map(|before| before.size));
+        // Where another setting decides what a record shows, nothing can be expected of it.
+        let is_tracked = tracked.into_iter().any(|known| (known - from).abs() < SAME);
+        let least = if is_bound && from < size { from + 2.0 * SAME } else { size };
+        let awaited = Awaited { begun, done, size, least: least.min(size) };
+        self.awaited = Some(awaited).filter(|_| is_tracked && SAME <= (from - size).abs());
     }
 
     /// Notes that we changed it after `begun` and before `done`, if nothing more precise is known of that change.
     pub fn note_ours_roughly(&mut self, begun: Timestamp, done: Timestamp) {
         if self.ours.is_none_or(|(known, _)| known < begun) {
             self.ours = Some((begun, done));
+            self.awaited = None;
         }
     }
 
@@ -147,6 +204,13 @@ impl Sizes {
             clock::set_back(begun, now);
             clock::set_back(done, now);
         }
+        if let Some(Awaited { begun, done, .. }) = &mut self.awaited {
+            clock::set_back(begun, now);
+            clock::set_back(done, now);
+        }
+        if let Some(begun) = &mut self.shown {
+            clock::set_back(begun, now);
+        }
         for manual in self.manual.iter_mut().chain(self.open.iter_mut().map(|open| &mut open.manual)) {
             clock::set_back(&mut manual.at, now);
         }
@@ -157,20 +221,39 @@ impl Sizes {
 
     /// Takes in the size in a record taken at `at`; returns a change that counts as manual from now on.
     pub fn observe(&mut self, at: Timestamp, size: f64) -> Option<Manual> {
-        let mut by_hand = None;
-        if let Some((known_at, known)) = self.known
-            && SAME <= (known - size).abs()
-        {
-            let is_ours =
-                self.ours.is_some_and(|(begun, done)| known_at - SLACK <= done && begun <= at + SLACK);
-            if !is_ours {
-                if self.open.len() == MOST_OPEN {
-                    by_hand = Some(self.open.remove(0).manual);
-                }
-                self.open.push(Open { since: known_at, manual: Manual { at, from: known, size } });
+        let by_hand = match self.awaited {
+            // Whatever the clocks say, which may have been set back since.
+            Some(awaited) if awaited.is_shown_by(size) => {
+                (self.awaited, self.shown) = (None, Some(awaited.begun));
+                None
             }
-        }
+            Some(awaited) if awaited.done + SHOWN_AFTER <= at => {
+                (self.awaited, self.shown) = (None, Some(awaited.begun));
+                self.open(Open { since: awaited.begun, manual: Manual { at, from: awaited.size, size } })
+            }
+            _ => self.compare(at, size),
+        };
         self.known = Some((at, size));
+        by_hand
+    }
+
+    /// Compares the size with that of the record before.
+    fn compare(&mut self, at: Timestamp, size: f64) -> Option<Manual> {
+        let (known_at, known) = self.known.filter(|(_, known)| SAME <= (known - size).abs())?;
+        let is_ours = self.ours.is_some_and(|(begun, done)| {
+            known_at - SLACK <= done && begun <= at + SLACK && self.shown != Some(begun)
+        });
+        if is_ours {
+            return None;
+        }
+        self.open(Open { since: known_at, manual: Manual { at, from: known, size } })
+    }
+
+    /// Takes in a change by somebody else; returns the oldest open one, which counts as manual, if there are too many.
+    fn open(&mut self, open: Open) -> Option<Manual> {
+        let is_full = self.open.len() == MOST_OPEN;
+        let by_hand = is_full.then(|| self.open.remove(0).manual);
+        self.open.push(open);
         self.manual = by_hand.or(self.manual);
         by_hand
     }
@@ -295,6 +378,157 @@ mod tests {
         let sizes: Sizes = serde_json::from_str(text).unwrap();
         assert_eq!(sizes.manual(), Some(Manual { at: at(0), from: 1.0, size: 2.0 }));
         assert!(!sizes.is_open());
+    }
+
+    /// What happens to a size: a record of it, a change of ours that the API carried out (and how a record may show it),
+    /// or one of which it is not known whether it was.
+    enum Step {
+        Record(i64, f64),
+        Set(i64, f64, f64),
+        SetBound(i64, f64, f64),
+        Unknown(i64),
+    }
+    use Step::{Record, Set, SetBound, Unknown};
+
+    #[track_caller]
+    fn check_awaited(what: &str, steps: &[Step], want: Option<(i64, f64, f64)>) {
+        let mut sizes = Sizes::default();
+        for step in steps {
+            match *step {
+                Record(seconds, size) => drop(sizes.observe(at(seconds), size)),
+                Set(seconds, from, to) => sizes.note_set((at(seconds), at(seconds + 1)), from, to, false),
+                SetBound(seconds, from, to) => sizes.note_set((at(seconds), at(seconds + 1)), from, to, true),
+                Unknown(seconds) => sizes.note_ours(at(seconds), at(seconds + 1)),
+            }
+            // It survives a restart, which tells it of our last change once more.
+            let text = serde_json::to_string(&sizes).unwrap();
+            let mut again: Sizes = serde_json::from_str(&text).unwrap();
+            assert_eq!(again, sizes, "{what}");
+            if let Some((begun, done)) = sizes.ours {
+                again.note_ours_roughly(begun, done + SignedDuration::from_mins(10));
+            }
+            assert_eq!(again, sizes, "{what}");
+        }
+        let want = want.map(|(seconds, from, size)| Manual { at: at(seconds), from, size });
+        assert_eq!(sizes.manual(), want, "{what}");
+    }
+
+    #[test]
+    fn what_is_not_the_size_we_set_was_set_by_somebody_else() {
+        let undone = Some((60, 512.0, 768.0));
+        for (what, steps, want) in [
+            ("undone", vec![Record(0, 768.0), Set(1, 768.0, 512.0), Record(60, 768.0)], undone),
+            ("carried out", vec![Record(0, 768.0), Set(1, 768.0, 512.0), Record(60, 512.0)], None),
+            (
+                "set to something else",
+                vec![Record(0, 768.0), Set(1, 768.0, 512.0), Record(60, 640.0)],
+                Some((60, 512.0, 640.0)),
+            ),
+            (
+                "not measured yet: the record may be older than the change",
+                vec![Record(0, 768.0), Set(50, 768.0, 512.0), Record(60, 768.0)],
+                None,
+            ),
+            (
+                "the next record shows it",
+                vec![Record(0, 768.0), Set(50, 768.0, 512.0), Record(60, 768.0), Record(120, 512.0)],
+                None,
+            ),
+            (
+                "the next record shows that it was undone",
+                vec![Record(0, 768.0), Set(50, 768.0, 512.0), Record(60, 768.0), Record(120, 768.0)],
+                Some((120, 512.0, 768.0)),
+            ),
+            (
+                "shown at once, and undone before the next record",
+                vec![Record(0, 768.0), Set(50, 768.0, 512.0), Record(52, 512.0), Record(60, 768.0)],
+                undone,
+            ),
+            (
+                "it may not have been carried out",
+                vec![Record(0, 768.0), Unknown(1), Record(60, 768.0), Record(120, 768.0)],
+                None,
+            ),
+            (
+                "our own later change",
+                vec![
+                    Record(0, 768.0),
+                    Set(1, 768.0, 512.0),
+                    Set(20, 512.0, 384.0),
+                    Record(60, 384.0),
+                    Record(120, 384.0),
+                ],
+                None,
+            ),
+            (
+                "our own later change, undone to the first",
+                vec![Record(0, 768.0), Set(1, 768.0, 512.0), Set(20, 512.0, 384.0), Record(60, 512.0)],
+                Some((60, 384.0, 512.0)),
+            ),
+            (
+                "our own later change that may not have been carried out",
+                vec![Record(0, 768.0), Set(1, 768.0, 512.0), Unknown(20), Record(60, 512.0)],
+                None,
+            ),
+            (
+                "undone, and changed again before a record could show it",
+                vec![
+                    Record(0, 768.0),
+                    Set(1, 768.0, 512.0),
+                    Record(5, 768.0),
+                    Set(6, 768.0, 512.0),
+                    Record(60, 512.0),
+                ],
+                Some((5, 512.0, 768.0)),
+            ),
+            ("two digits", vec![Record(0, 2.0), Set(1, 2.0, 1.334), Record(60, 1.33)], None),
+            (
+                "a growth of the cores that the limit does not let show",
+                vec![Record(0, 2.0), SetBound(1, 2.0, 4.0), Record(60, 2.5)],
+                None,
+            ),
+            (
+                "a growth of the cores, undone",
+                vec![Record(0, 2.0), SetBound(1, 2.0, 4.0), Record(60, 2.0)],
+                Some((60, 4.0, 2.0)),
+            ),
+            (
+                "the records show another setting",
+                vec![Record(0, 1.5), SetBound(1, 4.0, 2.0), Record(60, 1.5)],
+                None,
+            ),
+            (
+                "told twice",
+                vec![
+                    Record(0, 768.0),
+                    Set(1, 768.0, 512.0),
+                    Set(1, 768.0, 512.0),
+                    Record(60, 512.0),
+                    Set(1, 768.0, 512.0),
+                    Record(120, 512.0),
+                ],
+                None,
+            ),
+            ("nothing is known of it yet", vec![Set(1, 768.0, 512.0), Record(60, 768.0)], None),
+        ] {
+            check_awaited(what, &steps, want);
+        }
+    }
+
+    #[test]
+    fn a_boost_of_what_we_have_just_set_is_nobodys_will() {
+        for (changes, want) in [
+            (vec![(1, 768.0, 512.0, 'r'), (30, 512.0, 1024.0, 'b')], None),
+            (vec![(1, 768.0, 512.0, 'r'), (30, 512.0, 1024.0, 'u')], Some((60, 512.0, 1024.0))),
+        ] {
+            let mut sizes = Sizes::default();
+            sizes.observe(at(0), 768.0);
+            sizes.note_set((at(1), at(2)), 768.0, 512.0, false);
+            sizes.observe(at(60), 1024.0);
+            sizes.explain(&told(&changes), at(60) + TOLD_AFTER);
+            let want = want.map(|(seconds, from, size)| Manual { at: at(seconds), from, size });
+            assert_eq!(sizes.manual(), want, "{changes:?}");
+        }
     }
 
     #[test]

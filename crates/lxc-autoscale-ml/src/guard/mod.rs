@@ -251,12 +251,26 @@ impl ContainerGuard {
         }
     }
 
+    /// Notes a change of ours that was made between the two times, as the API read it back.
+    pub fn note_set(&mut self, resource: Resource, times: (Timestamp, Timestamp), from: f64, to: f64) {
+        // Of memory there is one setting alone.
+        let is_bound = resource == Resource::Cpu;
+        self.kept.of_mut(resource).sizes.note_set(times, from, to, is_bound);
+        self.note_unmeasured(resource, times, from, to);
+    }
+
     /// Notes a change of ours that was made between the two times, or may have been.
     pub fn note_change(&mut self, resource: Resource, times: (Timestamp, Timestamp), from: f64, to: f64) {
         let (begun, done) = times;
+        self.kept.of_mut(resource).sizes.note_ours(begun, done);
+        self.note_unmeasured(resource, times, from, to);
+    }
+
+    /// A shrink is watched, and a growth may take shrinks back.
+    fn note_unmeasured(&mut self, resource: Resource, times: (Timestamp, Timestamp), from: f64, to: f64) {
+        let (begun, done) = times;
         let before = self.worst_until(begun);
         let remembered = self.kept.of_mut(resource);
-        remembered.sizes.note_ours(begun, done);
         let undone = remembered.shrinks.undo.is_some_and(|undo| undo.size <= to);
         remembered.shrinks.note_change(done, from, to, before);
         if undone {

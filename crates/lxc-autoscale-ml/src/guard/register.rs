@@ -130,10 +130,20 @@ impl Register {
         }
     }
 
-    /// Notes a change that was made between the two times, or may have been.
-    pub fn note_change(&mut self, id: Vmid, decision: &Decision, times: (Timestamp, Timestamp), to: f64) {
-        if let Some(from) = decision.from {
-            self.containers.entry(id).or_default().note_change(decision.resource, times, from, to);
+    /// Notes a change that was made between the two times (then with the value read back), or may have been.
+    pub fn note_change(
+        &mut self,
+        id: Vmid,
+        decision: &Decision,
+        times: (Timestamp, Timestamp),
+        after: Option<f64>,
+    ) {
+        let (Some(from), resource) = (decision.from, decision.resource) else { return };
+        let guard = self.containers.entry(id).or_default();
+        match (after, decision.to) {
+            (Some(after), _) => guard.note_set(resource, times, from, after),
+            (None, Some(to)) => guard.note_change(resource, times, from, to),
+            (None, None) => {}
         }
     }
 

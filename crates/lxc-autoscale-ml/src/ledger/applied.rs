@@ -33,6 +33,10 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError::Database`].
     pub fn applied(&self) -> Result<Vec<Applied>, LedgerError> {
+        // A version before there were plans may have written it.
+        if !self.has_table("applied")? {
+            return Ok(Vec::new());
+        }
         let read = || -> rusqlite::Result<Vec<Applied>> {
             let mut statement = self.connection.prepare(
                 "SELECT number, vmid, decision, at_us, done_us, outcome FROM applied JOIN decisions ON number = entry

@@ -268,8 +268,8 @@ fn what_is_wrong_is_named_with_its_line_and_key() {
         "`policy.db.ids`: the range `200-100` ends before it begins",
     );
     check_refused(
-        "[policy.db]\ntags = [\"db\"]\nscaling.memory.min_mib = 20000",
-        3,
+        "[policy.db]\ntags = [\"db\"]\nscaling.memory.min_mib = 20000\nscaling.memory.max_mib = 16384",
+        4,
         "`policy.db.scaling.memory.max_mib` must not be less than `scaling.memory.min_mib`",
     );
     check_refused(

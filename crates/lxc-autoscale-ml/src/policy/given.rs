@@ -2,9 +2,13 @@
 //!
 //! A built-in maximum is a guess about containers in general. Whoever made a container larger knew better: if the guess
 //! bounded it, what a shrink took could never be given back. So a maximum that nobody set is at least what somebody gave
-//! the container; growth beyond that stays bounded by the built-in one.
+//! the container; growth beyond that stays bounded by the built-in one. Nor does it contradict a minimum that somebody
+//! set: it is at least that, too.
+
+use std::collections::BTreeMap;
 
 use super::in_force::{InForce, Kept, Source};
+use crate::config::ScalingConfig;
 use crate::decide::{CpuControl, Policy, Resource};
 
 /// The sizes that somebody gave a container: those it had at first, or those set by hand since. `None` where unknown.
@@ -22,6 +26,33 @@ pub(super) fn maximum_key(resource: Resource) -> &'static str {
         Resource::Cpu => "scaling.cpu.max_cores",
         Resource::Memory => "scaling.memory.max_mib",
     }
+}
+
+/// Raises each maximum that nobody set to the minimum, and returns those that were raised. `sources` are those of the
+/// keys that are not from a general table.
+pub(crate) fn raise_to_minimum(
+    scaling: &mut ScalingConfig,
+    sources: &BTreeMap<&'static str, Source>,
+) -> Vec<Resource> {
+    let default = Policy::default();
+    let is_set = |resource: Resource, is_default: bool| match sources.get(maximum_key(resource)) {
+        Some(Source::Given | Source::Minimum) => false,
+        Some(_) => true,
+        None => !is_default,
+    };
+    let (cpu, memory) = (&mut scaling.cpu, &mut scaling.memory);
+    let mut raised = Vec::new();
+    let cpu_is_default = cpu.max_cores.total_cmp(&default.cpu.max_cores).is_eq();
+    if cpu.max_cores < cpu.min_cores && !is_set(Resource::Cpu, cpu_is_default) {
+        cpu.max_cores = cpu.min_cores;
+        raised.push(Resource::Cpu);
+    }
+    let memory_is_default = memory.max_mib == default.memory.max_mib;
+    if memory.max_mib < memory.min_mib && !is_set(Resource::Memory, memory_is_default) {
+        memory.max_mib = memory.min_mib;
+        raised.push(Resource::Memory);
+    }
+    raised
 }
 
 impl InForce {
@@ -58,9 +89,9 @@ impl InForce {
         )
     }
 
-    /// Whether the maximum is the program's own.
+    /// Whether nobody set the maximum.
     fn is_built_in(&self, resource: Resource) -> bool {
-        self.maximum(resource).1 == Source::Default
+        matches!(self.maximum(resource).1, Source::Default | Source::Minimum)
     }
 }
 
@@ -154,6 +185,34 @@ mod tests {
         let tag = "[presets]\nby_tag = true";
         let torrent = "preset torrent (tag autoscale-preset-torrent)";
         check(tag, large, [(16.0, GIVEN), (4096.0, torrent)]);
+    }
+
+    #[test]
+    fn a_maximum_that_nobody_set_is_at_least_the_minimum() {
+        let raised = "raised to the minimum";
+        let policy =
+            "[policy.web]\nnames = [\"web\"]\nscaling.memory.min_mib = 20000\nscaling.cpu.min_cores = 12";
+        check(policy, (None, None), [(12.0, raised), (20_000.0, raised)]);
+        check(policy, (Some(16.0), Some(32_768.0)), [(16.0, GIVEN), (32_768.0, GIVEN)]);
+        check(policy, (Some(2.0), Some(512.0)), [(12.0, raised), (20_000.0, raised)]);
+        let general = "[scaling.cpu]\nmin_cores = 12\n[scaling.memory]\nmin_mib = 20000";
+        check(general, (None, None), [(12.0, raised), (20_000.0, raised)]);
+        // In the general tables, the number of the default is the default.
+        let shipped = "[scaling.memory]\nmin_mib = 20000\nmax_mib = 16384";
+        check(shipped, (None, None), [(8.0, "default"), (20_000.0, raised)]);
+        let schedule = "[policy.web]\nnames = [\"web\"]\n[[policy.web.schedule]]\nstart = \"00:00\"\n\
+                        duration_minutes = 1440\nscaling.cpu.min_cores = 12";
+        check(schedule, (None, None), [(12.0, raised), (16_384.0, "default")]);
+        // One that somebody set is a contradiction.
+        for set in [
+            "[policy.web]\nnames = [\"web\"]\nscaling.memory.min_mib = 20000\nscaling.memory.max_mib = 16384",
+            "[scaling.memory]\nmax_mib = 8192\n[policy.web]\nnames = [\"web\"]\nscaling.memory.min_mib = 10000",
+            "[scaling.memory]\nmax_mib = 8192\nmin_mib = 10000",
+        ] {
+            let (_, problem) = config::parse::<Config>(set).unwrap_err();
+            let rule = "must not be less than `scaling.memory.min_mib`";
+            assert!(format!("{problem:?}").contains(rule), "{problem:?}");
+        }
     }
 
     #[test]

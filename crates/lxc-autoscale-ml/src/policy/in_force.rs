@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use super::given;
 use super::overrides::Overrides;
 use crate::config::{ModelConfig, ScalingConfig};
 use crate::decide::{Mode, Policy};
@@ -46,6 +47,8 @@ pub enum Source {
     Ignored,
     /// The size that somebody gave the container, which is more than the default of the program.
     Given,
+    /// The minimum that is set, which is more than the default of the program.
+    Minimum,
     /// A candidate that never acts.
     Shadow {
         /// Its name.
@@ -84,6 +87,7 @@ impl fmt::Display for Source {
             }
             Self::Ignored => f.write_str("containers.ignore"),
             Self::Given => f.write_str("size that somebody gave it"),
+            Self::Minimum => f.write_str("raised to the minimum"),
             Self::Shadow { shadow } => write!(f, "shadow {shadow}"),
         }
     }
@@ -136,6 +140,7 @@ pub(super) struct Layers {
     model: ModelConfig,
     sources: BTreeMap<&'static str, Source>,
     put: Vec<Source>,
+    ignored: bool,
 }
 
 impl Layers {
@@ -146,6 +151,7 @@ impl Layers {
             model: model.clone(),
             sources: BTreeMap::new(),
             put: Vec::new(),
+            ignored: false,
         }
     }
 
@@ -156,6 +162,7 @@ impl Layers {
             model: in_force.model.clone(),
             sources: in_force.sources.clone(),
             put: in_force.layers.clone(),
+            ignored: in_force.policy.ignored,
         }
     }
 
@@ -173,12 +180,16 @@ impl Layers {
 
     pub(super) fn turn_off(&mut self, source: Source) {
         self.scaling.mode = Mode::Off;
+        self.ignored = true;
         self.sources.insert("scaling.mode", source.clone());
         self.put.push(source);
     }
 
     /// The rules, with `unclear` as a reason to leave the container alone; contradicting rules are such a reason, too.
-    pub(super) fn finish(self, max_age_seconds: u64, unclear: Option<String>) -> InForce {
+    pub(super) fn finish(mut self, max_age_seconds: u64, unclear: Option<String>) -> InForce {
+        for resource in given::raise_to_minimum(&mut self.scaling, &self.sources) {
+            self.sources.insert(given::maximum_key(resource), Source::Minimum);
+        }
         let mut policy = self.scaling.policy(max_age_seconds);
         let broken = policy.validate().and_then(|()| self.recommend.validate()).err();
         let contradiction = broken.map(|broken| {
@@ -188,7 +199,8 @@ impl Layers {
             )
         });
         policy.unclear = unclear.or(contradiction);
-        let Self { scaling, recommend, model, sources, put: layers } = self;
+        policy.ignored = self.ignored;
+        let Self { scaling, recommend, model, sources, put: layers, .. } = self;
         InForce { policy, recommend, scaling, model, sources, layers }
     }
 }

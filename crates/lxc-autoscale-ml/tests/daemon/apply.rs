@@ -121,6 +121,9 @@ async fn what_has_changed_since_is_named_and_nothing_is_done() {
     case.node.record(SignedDuration::from_secs(1));
     case.apply(3, &["101 web, memory: not done: it is not measured any more"]).await;
 
+    case.node.only_record(Timestamp::now() - SignedDuration::from_hours(1));
+    case.apply(3, &["so nothing is decided on it; is lxc_monitor running?", "nothing was done"]).await;
+
     let text = std::fs::read_to_string(case.node.path("plan.json")).unwrap();
     std::fs::write(case.node.path("plan.json"), text.replacen("\"to\": ", "\"to\": 1", 1)).unwrap();
     case.apply(3, &["the plan was altered"]).await;
@@ -168,14 +171,7 @@ async fn a_daemon_at_work_takes_in_what_was_applied() {
     let applied = case.api.take();
     assert_eq!(applied.len(), 4, "{applied:?}");
     // The records show the changes.
-    for (route, body) in applied {
-        let id = u32::try_from(body["vm_id"].as_u64().unwrap()).unwrap();
-        let container = case.node.containers.get_mut(&id).unwrap();
-        match route {
-            "/scale/ram" => container.memory_mib = body["memory"].as_u64().unwrap(),
-            _ => container.cores = u32::try_from(body["cores"].as_u64().unwrap()).unwrap(),
-        }
-    }
+    case.node.carry_out(&applied);
     case.node.now = Timestamp::now();
     case.node.record(SignedDuration::from_secs(20));
     let report = case.node.cycle(&mut daemon).await;
@@ -207,4 +203,34 @@ async fn a_shrink_that_was_applied_without_a_daemon_is_watched_by_the_next_one()
     let shrunk = report.proposals.iter().find(|it| it.id == vmid(100)).unwrap();
     assert!(shrunk.inputs.guard.memory.shrinks.watch.is_some(), "{:?}", shrunk.inputs.guard);
     assert_eq!(shrunk.inputs.guard.memory.manual, None);
+}
+
+/// An undo by the API, a second after `apply`: no record ever shows another size than before.
+#[tokio::test]
+async fn what_was_applied_and_undone_at_once_is_not_planned_again() {
+    for is_beside_a_daemon in [false, true] {
+        let mut case = Case::new(
+            "[scaling.cpu]\ncooldown_down_seconds = 0\n[scaling.memory]\ncooldown_down_seconds = 0",
+        )
+        .await;
+        let lock = is_beside_a_daemon.then(|| StateLock::take(&case.node.path("state")).unwrap());
+        if is_beside_a_daemon {
+            let mut daemon = case.node.daemon(&case.api.url(), "[scaling]\nmode = \"off\"");
+            case.node.cycle(&mut daemon).await;
+        }
+        case.plan().await;
+        case.apply(0, &["4 of 4 changes are done"]).await;
+        drop(lock);
+        // In the future, because the next record must be later than the change.
+        case.node.now = Timestamp::now();
+        case.node.record(SignedDuration::from_secs(20));
+        let output = case.run(&["plan", "--all"]).await;
+        let shown = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(output.status.code(), Some(0), "{shown}");
+        assert_eq!(
+            shown.matches(", which is respected for another").count(),
+            4,
+            "beside a daemon {is_beside_a_daemon}: {shown}"
+        );
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::process::{Command, Output};
 
+use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use lxc_autoscale_ml::daemon::Daemon;
 use lxc_autoscale_ml::ledger::{Ledger, Outcome};
@@ -103,6 +104,19 @@ async fn what_is_rejected_is_not_asked_again() {
     let shown = proposals(&node, &api.url(), &["list", "--all"]);
     let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
     assert!(shown.contains("rejected by") && shown.contains("a launch this week"), "{shown}");
+    // A rejection ended the proposal at once, and holds for three days.
+    let listed = proposals(&node, &api.url(), &["list", "--all", "--json"]);
+    let listed: Value = serde_json::from_slice(&listed.stdout).unwrap();
+    let time = |key: &str| listed[0][key].as_str().unwrap().parse::<Timestamp>().unwrap();
+    assert_eq!(time("rejected_until").duration_since(time("closed_at")), SignedDuration::from_hours(72));
+    let day = |at: Timestamp| at.to_zoned_datetime(TimeZone::system()).strftime("%Y-%m-%d %H:%M").to_string();
+    let row = shown.lines().nth(1).unwrap();
+    let (until, ended) = (row.find(&day(time("rejected_until"))), row.find(&day(time("closed_at"))));
+    assert!(shown.contains("UNTIL") && shown.contains("ENDED"), "{shown}");
+    assert!(until.is_some() && until < ended, "{shown}");
+    // Those that wait have not ended.
+    let waiting = proposals(&node, &api.url(), &["list"]);
+    assert!(!String::from_utf8_lossy(&waiting.stdout).contains("ENDED"));
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::process::{Command, Output};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-use crate::node::{IDLE, Node, STARVED};
+use crate::node::{Container, IDLE, Node, STARVED};
 
 /// Runs the program with the node's configuration; nobody listens at the API's address.
 fn run(node: &Node, arguments: &[&str]) -> Output {
@@ -106,7 +106,25 @@ fn a_plan_without_changes_is_a_success() {
     let mut node = Node::new(&[(100, IDLE)]);
     node.now = Timestamp::now();
     node.record(SignedDuration::ZERO);
-    check(&run(&node, &["plan"]), 0, &["0 to grow, 0 to shrink, 2 kept (--all tells why)"], "");
+    let shown = "0 to grow, 0 to shrink, 2 kept (--all tells why); 0 MiB, 0 cores.";
+    check(&run(&node, &["plan"]), 0, &[shown], "");
+}
+
+/// A dead monitor must not look like a quiet node.
+#[test]
+fn a_plan_from_old_measurements_says_so_and_is_no_success() {
+    let mut node = Node::new(&[(100, IDLE)]);
+    node.now = Timestamp::now() - SignedDuration::from_secs(1000);
+    node.record(SignedDuration::ZERO);
+    let why = "s old, more than `metrics.max_age_seconds` (300), so nothing is decided on it; is lxc_monitor running?";
+    let plan = node.path("plan.json");
+    let out = ["--out", plan.to_str().unwrap()];
+    check(&run(&node, &[&["plan"], &out[..]].concat()), 5, &["0 to grow, 0 to shrink, 2 kept"], why);
+    check(&run(&node, &["plan", "--json"]), 5, &["\"kind\": \"stale\""], why);
+    std::fs::write(node.metrics_file(), "[]").unwrap();
+    check(&run(&node, &["plan"]), 5, &[], "holds no measurement; is lxc_monitor running?");
+    node.only_record(Timestamp::now() + SignedDuration::from_hours(1));
+    check(&run(&node, &["plan"]), 5, &[], "s in the future");
 }
 
 #[test]
@@ -207,7 +225,48 @@ fn without_the_metrics_file_why_still_tells_the_past() {
     run(&node, &["once"]);
     std::fs::remove_file(node.metrics_file()).unwrap();
     check(&run(&node, &["why", "101"]), 0, &["cannot read the metrics file", "grow from 2 cores"], "");
-    check(&run(&node, &["plan"]), 1, &[], "cannot read the metrics file");
+    let hint = "is lxc_monitor running? see `lxc-monitor check`";
+    for command in [vec!["plan"], vec!["forecast", "101"], vec!["capacity", "101"], vec!["backtest"]] {
+        check(&run(&node, &command), 1, &[], "cannot read the metrics file");
+        check(&run(&node, &command), 1, &[], hint);
+    }
+    check(&run(&node, &["why", "101"]), 0, &[hint], "");
+    check(&run(&node, &["policy", "show", "101"]), 0, &[hint], "");
+}
+
+#[test]
+fn nothing_at_all_is_no_success() {
+    let node = Node::new(&[]);
+    check(&run(&node, &["why", "104"]), 5, &[], "see `lxc-monitor check`");
+    check(&run(&node, &["why", "web"]), 1, &[], "see `lxc-monitor check`");
+    check(&run(&node, &["why", "104", "--json"]), 5, &[], "nothing is known of container 104");
+}
+
+#[test]
+fn a_name_is_as_good_as_an_id_as_long_as_one_container_has_it() {
+    let mut node = node();
+    node.containers.insert(102, Container { name: "db", ..IDLE });
+    node.record(SignedDuration::from_secs(1));
+    run(&node, &["once"]);
+    for command in ["why", "forecast", "capacity", "history"] {
+        check(&run(&node, &[command, "DB"]), 0, &["102"], "");
+        let both = "several containers are named `web`: 100, 101; give one of these ids";
+        check(&run(&node, &[command, "web"]), 1, &[], both);
+        check(&run(&node, &[command, "mail"]), 5, &[], "a container named `mail`");
+    }
+    check(&run(&node, &["policy", "show", "db"]), 0, &["Container 102 (db)"], "");
+    check(&run(&node, &["backtest", "--containers", "100,db"]), 0, &["2 containers"], "");
+    check(&run(&node, &["backtest", "--containers", "web"]), 1, &[], "are named `web`: 100, 101");
+    check(
+        &run(&node, &["backtest", "--containers", "mail"]),
+        1,
+        &[],
+        "container mail is not in the recording",
+    );
+    // One that is gone is still in the ledger.
+    node.containers.remove(&102);
+    node.only_record(Timestamp::now());
+    check(&run(&node, &["history", "db"]), 0, &["Container 102"], "");
 }
 
 #[test]
@@ -384,14 +443,25 @@ fn capacity_counts_by_the_rules_that_growth_goes_by() {
     check(&output, 0, &["the average of 2 containers of the policy web"], "");
     check(&run(&node, &["capacity", "--policy", "none"]), 1, &[], "there is no policy `none`");
     check(&run(&node, &["capacity", "999"]), 5, &[], "nothing is known of container 999");
-    check(&run(&node, &["capacity"]), 64, &[], "required");
+    check(&run(&node, &["capacity"]), 64, &[], "--policy <NAME>|--cores <N>|--memory-mib <N>");
 }
 
 #[test]
 fn a_back_test_by_the_daemons_configuration_names_it() {
     let node = node();
-    check(&run(&node, &["backtest"]), 0, &["Policy: ml.toml; "], "container-days");
+    let shown = ["Policy: ml.toml; ", "There is no verdict. The longest recording has only 11.9 hours."];
+    check(&run(&node, &["backtest"]), 0, &shown, "container-days");
     let json = run(&node, &["backtest", "--json"]);
     let report: Value = serde_json::from_slice(&json.stdout).unwrap();
     assert_eq!(report["title"]["policy"], "ml.toml");
+    // The file that is replayed is still the configured one.
+    check(&run(&node, &["backtest", "--built-in"]), 0, &["Policy: built-in; "], "container-days");
+    // What the configuration leaves alone stays as it is.
+    let end = |more: &str| {
+        let json = run_with(&node, more, &["backtest", "--json"]);
+        let report: Value = serde_json::from_slice(&json.stdout).unwrap();
+        report["containers"][0]["end"][1].as_f64().unwrap()
+    };
+    assert!(end("") < 4096.0);
+    assert!((end("[containers]\nignore = [100]") - 4096.0).abs() < 1e-9);
 }

@@ -2,11 +2,12 @@
 
 use jiff::SignedDuration;
 use lxc_autoscale_core::service::StopAsked;
-use lxc_autoscale_ml::decide::Action;
+use lxc_autoscale_ml::decide::{Action, Reason};
 use lxc_autoscale_ml::ledger::{Ledger, Outcome};
 
 use crate::api::{RecordingApi, Request};
 use crate::node::{Container, IDLE, Node, STARVED, vmid};
+use crate::policies::run;
 
 const MINUTE: SignedDuration = SignedDuration::from_mins(1);
 
@@ -82,7 +83,7 @@ async fn what_must_be_left_alone_gets_no_call() {
         "backup",
         "autoscale-off",
         "template",
-        "off",
+        "containers.ignore",
         "could not be read",
         "does not run",
     ]) {
@@ -123,13 +124,54 @@ async fn cool_downs_hold_across_a_restart() {
     let more = "[scaling.cpu]\ncooldown_up_seconds = 600\ncooldown_down_seconds = 600\n\
                 [scaling.memory]\ncooldown_up_seconds = 600\ncooldown_down_seconds = 600";
     node.cycle(&mut node.daemon(&api.url(), more)).await;
-    assert_eq!(api.take().len(), 4);
+    let requests = api.take();
+    assert_eq!(requests.len(), 4);
+    node.carry_out(&requests);
     node.record(MINUTE);
     node.cycle(&mut node.daemon(&api.url(), more)).await;
     assert_eq!(api.take(), [], "a restarted daemon knows what was changed a minute ago");
     node.record(SignedDuration::from_mins(10));
     node.cycle(&mut node.daemon(&api.url(), more)).await;
     assert_ne!(api.take(), []);
+}
+
+/// Somebody takes our change back before a record shows it: all records show the same size.
+#[tokio::test]
+async fn a_change_that_somebody_takes_back_at_once_is_not_made_again() {
+    let api = RecordingApi::up().await;
+    let no_wait = "[scaling.cpu]\ncooldown_up_seconds = 0\ncooldown_down_seconds = 0\n\
+                [scaling.memory]\ncooldown_up_seconds = 0\ncooldown_down_seconds = 0";
+    let mut node = Node::with_past(48, &[(100, IDLE), (101, IDLE)]);
+    let mut daemon = node.daemon(&api.url(), no_wait);
+    node.cycle(&mut daemon).await;
+    let requests = api.take();
+    assert!(asked(&requests, 100).1.is_some() && asked(&requests, 101).1.is_some(), "{requests:?}");
+    let kept: Vec<Request> = requests.into_iter().filter(|(_, body)| body["vm_id"] == 101).collect();
+    node.carry_out(&kept);
+    for minute in 1..=40 {
+        node.record(MINUTE);
+        let report = if minute == 20 {
+            daemon = node.daemon(&api.url(), no_wait);
+            node.cycle(&mut daemon).await
+        } else {
+            node.cycle(&mut daemon).await
+        };
+        let requests = api.take();
+        assert_eq!(asked(&requests, 100), (None, None), "minute {minute}");
+        node.carry_out(&requests);
+        for decision in report.proposals[0].decisions.both() {
+            assert!(matches!(decision.reason, Reason::SetByHand { .. }), "minute {minute}: {decision}");
+        }
+        for decision in report.proposals[1].decisions.both() {
+            assert!(!matches!(decision.reason, Reason::SetByHand { .. }), "minute {minute}: {decision}");
+        }
+    }
+    // Each is told once, among our own changes.
+    let (_, shown, _) = run(&node, no_wait, &["history", "100"]);
+    assert_eq!(shown.matches("MiB → 4096 MiB  set by somebody else").count(), 1, "{shown}");
+    assert_eq!(shown.matches("→ 4 cores  set by somebody else").count(), 1, "{shown}");
+    let (_, shown, _) = run(&node, no_wait, &["history", "101"]);
+    assert!(!shown.contains("set by somebody else"), "{shown}");
 }
 
 /// The second cycle sees the same record as the first, with the sizes before the change.

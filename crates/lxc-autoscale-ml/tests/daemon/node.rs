@@ -16,6 +16,8 @@ use lxc_autoscale_core::{Mebibytes, RecordTime, Vmid, config};
 use lxc_autoscale_ml::config::Config;
 use lxc_autoscale_ml::daemon::{CycleReport, Daemon};
 
+use crate::api::Request;
+
 /// Time between two records of the past.
 const STEP: SignedDuration = SignedDuration::from_mins(5);
 
@@ -103,6 +105,26 @@ impl Node {
             node.record(STEP);
         }
         node
+    }
+
+    /// From now on, records show the sizes that were requested.
+    pub(crate) fn carry_out(&mut self, requests: &[Request]) {
+        for (route, body) in requests {
+            let id = u32::try_from(body["vm_id"].as_u64().unwrap()).unwrap();
+            let container = self.containers.get_mut(&id).unwrap();
+            match *route {
+                "/scale/ram" => container.memory_mib = body["memory"].as_u64().unwrap(),
+                _ => container.cores = u32::try_from(body["cores"].as_u64().unwrap()).unwrap(),
+            }
+        }
+    }
+
+    /// Replaces all records by one of `now`.
+    pub(crate) fn only_record(&mut self, now: Timestamp) {
+        self.writer = None;
+        std::fs::remove_file(self.metrics_file()).unwrap();
+        self.now = now;
+        self.record(SignedDuration::ZERO);
     }
 
     /// Lets time pass, then records the state.

@@ -113,6 +113,7 @@ async fn decisions_can_be_made_again_from_the_ledger_alone() {
     let mut daemon = node.daemon(&api.url(), text);
     for _ in 0..3 {
         node.cycle(&mut daemon).await;
+        node.carry_out(&api.take());
         node.record(SignedDuration::from_mins(1));
     }
     // Another configuration: earlier decisions are still explained by the rules in force then.
@@ -211,6 +212,42 @@ fn the_more_careful_mode_is_named_for_each_resource() {
     let (_, json, _) = run(&node, text, &["policy", "show", "104", "--json"]);
     let json: Value = serde_json::from_str(&json).unwrap();
     assert_eq!(json["modes"], serde_json::json!({"cpu": "recommend", "memory": "off"}));
+}
+
+/// A mode that something else overrules is not the mode that applies in the end.
+#[test]
+fn what_turns_a_container_off_is_named_whatever_its_modes_are() {
+    let node = Node::with_past(
+        1,
+        &[
+            (101, Container { tags: &["Autoscale-Off"], ..IDLE }),
+            (102, IDLE),
+            (103, Container { template: true, ..IDLE }),
+            (104, Container { lock: Some("backup"), ..IDLE }),
+        ],
+    );
+    let text = "[containers]\nignore = [102]";
+    for (id, by) in [
+        ("101", "tag autoscale-off"),
+        ("102", "containers.ignore"),
+        ("103", "template"),
+        ("104", "lock backup"),
+    ] {
+        let (_, shown, _) = run(&node, text, &["policy", "show", id]);
+        assert!(shown.contains(&format!("Resulting mode: off ({by})")), "{shown}");
+        let (_, json, _) = run(&node, text, &["policy", "show", id, "--json"]);
+        let json: Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(json["modes"], serde_json::json!({"cpu": "off", "memory": "off"}));
+        assert_eq!(json["off_by"], by);
+    }
+    // Nobody knows how long a lock stays, and the tag may be there for good.
+    let at = ["--at", "2099-01-01T00:00:00Z"];
+    let (_, shown, _) = run(&node, text, &[&["policy", "show", "104"], &at[..]].concat());
+    assert!(shown.contains("Resulting mode: CPU auto, memory auto"), "{shown}");
+    let (_, shown, _) = run(&node, text, &[&["policy", "show", "101"], &at[..]].concat());
+    assert!(shown.contains("Resulting mode: off (tag autoscale-off)"), "{shown}");
+    let (_, shown, _) = run(&node, text, &["plan", "--all"]);
+    assert!(shown.contains("`containers.ignore` names it"), "{shown}");
 }
 
 /// Older measurements are read only for what the newest one lacks.

@@ -115,7 +115,10 @@ async fn the_program_shows_the_scores() {
 fn a_wrong_candidate_is_named() {
     let node = Node::new(&[]);
     for (text, want) in [
-        ("[shadow.x]\nscaling.memory.min_mib = 99999", "`shadow.x.scaling.memory.max_mib` must not be less"),
+        (
+            "[shadow.x]\nscaling.memory.min_mib = 99999\nscaling.memory.max_mib = 16384",
+            "`shadow.x.scaling.memory.max_mib` must not be less",
+        ),
         ("[shadow.x]\nids = [100]", "`shadow.x` must set something"),
         (
             "[shadow.x]\nscaling.memory.min_mb = 1",

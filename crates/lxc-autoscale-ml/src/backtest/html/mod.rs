@@ -16,6 +16,7 @@ use super::recording::Recording;
 use super::report::{HEADINGS, Report, Row, amount, percent};
 use super::run::Outcome;
 use super::score::ratio;
+use crate::figures::{counted, signed};
 
 /// Most containers with charts; those that cost most.
 pub const MOST_CHARTED: usize = 100;
@@ -75,9 +76,9 @@ fn head(page: &mut String, report: &Report) {
     let title = &report.title;
     let _ = writeln!(
         page,
-        "<p class=\"about\">{} containers, {} to {}, {} container-days. Policy: {}; {}; the first {} days of each, at \
+        "<p class=\"about\">{}, {} to {}, {} container-days. Policy: {}; {}; the first {} days of each, at \
          most a third, are not judged.</p>",
-        report.containers.len(),
+        counted(report.containers.len(), "container", "containers"),
         title.from,
         title.to,
         amount(title.container_days),
@@ -85,10 +86,14 @@ fn head(page: &mut String, report: &Report) {
         title.cpu,
         title.warm_up_days
     );
+    if let Some(why) = &title.too_short {
+        let _ = writeln!(page, "<p class=\"about\">{}</p>", escape(why));
+    }
     let total = &report.total;
     let (cpu, memory) = (&total.sums.cpu, &total.sums.memory);
     let less = |after: f64, before: f64| {
-        ratio(after - before, before).map_or_else(String::new, |change| format!("{:+.0} %", 100.0 * change))
+        ratio(after - before, before)
+            .map_or_else(String::new, |change| format!("{} %", signed(100.0 * change, 0)))
     };
     let share =
         |value: Option<f64>, digits| value.map_or_else(|| "–".to_owned(), |value| percent(value, digits));

@@ -66,6 +66,7 @@ fn page_of(containers: &[(Recording, Outcome)]) -> String {
         cpu: "CPU in hundredths of a core",
         warm_up_days: 3.0,
         container_days: 7.0,
+        too_short: None,
     };
     let prices = Prices {
         core_hour: 1.0,

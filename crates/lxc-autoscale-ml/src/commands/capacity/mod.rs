@@ -15,6 +15,7 @@ use super::{CommandError, look, write_json};
 use crate::capacity::{Fit, Newcomer, Outlook, Room, fit, outlook};
 use crate::config::Config;
 use crate::decide::Resource;
+use crate::figures::counted;
 use crate::pipeline::{Pipeline, Proposal};
 use crate::policy::selector::Match;
 use crate::proposals::Approvals;
@@ -76,7 +77,9 @@ pub fn capacity(
     let unknown =
         proposals.iter().filter(|it| peak_cores(it).is_none() && !it.inputs.obstacles.stopped).count();
     if 0 < unknown {
-        notes.push(format!("{unknown} containers are not known well enough, and count with what they have"));
+        let one = "container is not known well enough, and counts with what it has";
+        let more = "containers are not known well enough, and count with what they have";
+        notes.push(counted(unknown, one, more));
     }
     let room = Room {
         cpus: node.cpus,
@@ -130,7 +133,8 @@ fn newcomer(
             let count = known.len() as f64;
             let cores = known.iter().map(|(cores, _)| cores).sum::<f64>() / count;
             let memory_mib = known.iter().map(|(_, mib)| mib).sum::<f64>() / count;
-            let average = format!("the average of {} containers of the policy {name}", known.len());
+            let containers = counted(known.len(), "container", "containers");
+            let average = format!("the average of {containers} of the policy {name}");
             Ok((average, Newcomer { cores, memory_mib }))
         }
     }

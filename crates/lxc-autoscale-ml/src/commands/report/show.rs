@@ -7,6 +7,7 @@ use super::collect::Source;
 use crate::commands::decisions::local_time;
 use crate::commands::screen::{Screen, Tone};
 use crate::commands::table::Table;
+use crate::figures::counted;
 use crate::report::{Account, Held, Sign, Worse};
 
 impl Report {
@@ -79,9 +80,10 @@ impl Report {
         );
         writeln!(out, "{}", screen.paint(Tone::Strong, &screen.wrap(&text, 0, 0)))?;
         let text = format!(
-            "{} changes: {grown} to more, {shrunk} to less; {reverted} of them gave back what a shrink had taken, \
-             {by_people} were wanted by people. {failed} failed.",
-            grown + shrunk
+            "{}: {grown} to more, {shrunk} to less; {reverted} of them gave back what a shrink had taken, \
+             {by_people} {} wanted by people. {failed} failed.",
+            counted(grown + shrunk, "change", "changes"),
+            if *by_people == 1 { "was" } else { "were" }
         );
         writeln!(out, "{}", screen.wrap(&text, 0, 0))
     }

@@ -6,7 +6,7 @@ mod numbers;
 use std::io::{self, Write};
 
 use jiff::Timestamp;
-use lxc_autoscale_core::{ErrorChain, Vmid};
+use lxc_autoscale_core::Vmid;
 use serde::Serialize;
 
 use self::alternatives::{Reasoning, show_alternatives};
@@ -125,9 +125,14 @@ pub fn why(
             explanation.gaps = container.map(|container| container.gaps);
             explanation.shifts = container.map(|container| shifts(container, now)).unwrap_or_default();
         }
-        Err(error) => explanation.trouble = Some(ErrorChain(&error).to_string()),
+        Err(error) if explanation.decisions.is_empty() => {
+            let is_unread = matches!(error, CommandError::Metrics(_));
+            let trouble = error.told();
+            return Err(if is_unread { CommandError::NothingToRead { id, trouble } } else { error });
+        }
+        Err(error) => explanation.trouble = Some(error.told()),
     }
-    if explanation.now.is_none() && explanation.decisions.is_empty() && explanation.trouble.is_none() {
+    if explanation.now.is_none() && explanation.decisions.is_empty() {
         return Err(CommandError::UnknownContainer { id, file: config.metrics.file.clone() });
     }
     let world = explanation.now.as_ref().map(|proposal| World {

@@ -1,5 +1,6 @@
 //! Shows the inputs of a decision, for people.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 
 use jiff::Timestamp;
@@ -9,6 +10,7 @@ use super::super::decisions::local_time;
 use super::super::right;
 use super::super::table::{Table, amount, resource};
 use crate::decide::{Amount, Resource};
+use crate::figures::counted;
 use crate::forecast::training::{CPU_AHEAD_STEPS, MEMORY_AHEAD_STEPS};
 use crate::guard::{Guard, Standing};
 use crate::ledger::Inputs;
@@ -129,13 +131,17 @@ fn show_estimate(kind: Resource, estimate: &Estimate, out: &mut impl Write) -> i
     let right = right::alone(*confidence_percent).map(|right| format!("; {right}")).unwrap_or_default();
     let text = format!("{}, not less than {} ({basis}){right}", of(*target), of(*floor));
     line(&format!("{} it should have", resource(kind)), &text, out)?;
+    // Windows of several lengths give the same peak while all that is known fits into the shortest.
+    let mut told = BTreeSet::new();
     for evidence in &estimate.evidence {
         let weekly = estimate.weekly.filter(|_| evidence.fact == Fact::WeeklyPeak);
         let text = match weekly {
             Some(weekly) => weekly_text(&weekly, of(weekly.value), &TimeZone::system()),
             None => format!("{}: {}", evidence.fact, of(evidence.value)),
         };
-        writeln!(out, "      {text}")?;
+        if told.insert(text.clone()) {
+            writeln!(out, "      {text}")?;
+        }
     }
     Ok(())
 }
@@ -248,7 +254,7 @@ fn show_guard(guard: &Guard, shown: &dyn Fn(Resource) -> bool, out: &mut impl Wr
         line("leaks", &text, out)?;
     }
     if let Some(run) = guard.oom_run.filter(|_| shown(Resource::Memory)) {
-        line("out of memory in a row", &format!("{} times", run.times), out)?;
+        line("out of memory in a row", &counted(run.times, "time", "times"), out)?;
     }
     Ok(())
 }
@@ -290,6 +296,33 @@ fn show_standing(kind: Resource, standing: &Standing, out: &mut impl Write) -> i
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::recommend::Evidence;
+
+    #[test]
+    fn what_two_windows_agree_on_is_told_once() {
+        let of = |fact, value| Evidence { fact, value };
+        let estimate = Estimate {
+            target: 423.0,
+            floor: 325.0,
+            confidence_percent: 90.0,
+            known_seconds: 3600,
+            basis: Fact::RecentPeak,
+            evidence: vec![
+                of(Fact::RecentPeak, 325.0),
+                of(Fact::LastDaysPeak, 325.1),
+                of(Fact::LastDaysPeak, 324.9),
+                of(Fact::LastDaysPeak, 300.0),
+            ],
+            weekly: None,
+            restlessness: None,
+            chances: crate::confidence::Chances::default(),
+        };
+        let mut shown = Vec::new();
+        show_estimate(Resource::Memory, &estimate, &mut shown).unwrap();
+        let shown = String::from_utf8(shown).unwrap();
+        assert_eq!(shown.matches("peak of the last days: 325 MiB").count(), 1, "{shown}");
+        assert_eq!(shown.lines().count(), 4, "{shown}");
+    }
 
     #[test]
     fn a_weekly_peak_is_told_by_the_clock_on_the_wall() {
