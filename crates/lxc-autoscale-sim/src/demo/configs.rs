@@ -102,7 +102,7 @@ fn api(paths: &DemoPaths, roots: &NodeRoots, listen: SocketAddr, programs: &[Pat
          [pct]\npath = {}\n\n\
          [metrics]\nfile = {}\n\n\
          [configuration]\nml_file = {}\nml_program = {}\nmonitor_file = {}\nmonitor_program = {}\n\n\
-         [paths]\npve = {}\nproc = {}\nlxc = {}\n\n[audit]\nfile = {}\n\n[state]\ndirectory = {}\n\n[logging]\nfile = {}\n",
+         [paths]\npve = {}\nproc = {}\nlxc = {}\nunit = {}\n\n[audit]\nfile = {}\n\n[state]\ndirectory = {}\n\n[logging]\nfile = {}\n",
         quoted(&paths.etc().join("api_keys.json")),
         quoted(&paths.bin().join("pct")),
         quoted(&paths.metrics()),
@@ -113,6 +113,7 @@ fn api(paths: &DemoPaths, roots: &NodeRoots, listen: SocketAddr, programs: &[Pat
         quoted(&roots.pve),
         quoted(&roots.proc),
         quoted(&roots.lxc),
+        quoted(&paths.etc().join("lxc_autoscale_api.service")),
         quoted(&paths.log().join("audit.jsonl")),
         quoted(&paths.state()),
         quoted(&paths.log().join("lxc_autoscale_api.log")),
