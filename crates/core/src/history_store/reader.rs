@@ -100,8 +100,9 @@ impl HistoryReader {
         };
         match connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(failed)? {
             0 => Ok(None),
-            found @ schema::OLDEST_VERSION..=schema::VERSION => {
-                let has_epochs = schema::EPOCHS_SINCE <= found;
+            schema::VERSION => {
+                let has_epochs =
+                    connection.query_row(schema::HAS_EPOCHS, [], |row| row.get(0)).map_err(failed)?;
                 Ok(Some(Self { connection, path: path.to_owned(), has_epochs }))
             }
             found => Err(HistoryError::Version { path: path.to_owned(), found, known: schema::VERSION }),

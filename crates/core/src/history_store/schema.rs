@@ -1,23 +1,23 @@
 //! The tables, for their writer and their readers.
 
 /// Version of the tables, in `PRAGMA user_version`.
-pub const VERSION: i64 = 2;
-/// The oldest version that is read; its writer brings it up to date.
-pub const OLDEST_VERSION: i64 = 1;
-/// The version from which on there are epochs.
-pub(super) const EPOCHS_SINCE: i64 = 2;
+pub const VERSION: i64 = 1;
 
-/// Brings the tables of version 1 up to date.
-pub const FROM_VERSION_1: &str = "
-    CREATE TABLE epochs (
+/// Adds the epochs, which the first programs with this version do not have. They can still read and write the file, so that
+/// a daemon that is put back after an update goes on with it.
+pub const EPOCHS: &str = "
+    CREATE TABLE IF NOT EXISTS epochs (
         series INTEGER NOT NULL,
         begins_ms INTEGER NOT NULL,
         former TEXT NOT NULL
     );
-    CREATE UNIQUE INDEX epochs_by_series ON epochs (series, begins_ms);
+    CREATE UNIQUE INDEX IF NOT EXISTS epochs_by_series ON epochs (series, begins_ms);
 ";
+/// Whether there are epochs.
+pub const HAS_EPOCHS: &str =
+    "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'epochs')";
 
-/// Creates the tables.
+/// Creates the other tables.
 pub const SQL: &str = "
     CREATE TABLE series (id INTEGER PRIMARY KEY, name TEXT NOT NULL);
     CREATE TABLE recent (
@@ -36,10 +36,4 @@ pub const SQL: &str = "
         data BLOB NOT NULL
     );
     CREATE UNIQUE INDEX chunks_by_time ON chunks (tier, start_ms, series);
-    CREATE TABLE epochs (
-        series INTEGER NOT NULL,
-        begins_ms INTEGER NOT NULL,
-        former TEXT NOT NULL
-    );
-    CREATE UNIQUE INDEX epochs_by_series ON epochs (series, begins_ms);
 ";

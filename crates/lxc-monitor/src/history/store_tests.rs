@@ -448,7 +448,7 @@ fn a_store_of_the_version_before_is_read_and_brought_up_to_date() {
     let (mut store, _) = Store::open(&config).unwrap();
     store.name(START_MS, [seen(CT, "web")].into_iter()).unwrap();
     store.append(&[cycle(START_MS, 1.0)]).unwrap();
-    store.connection.execute_batch("DROP TABLE epochs; PRAGMA user_version = 1").unwrap();
+    store.connection.execute_batch("DROP TABLE epochs").unwrap();
     drop(store);
     let reader = HistoryReader::open(&config.file).unwrap().unwrap();
     assert_eq!((reader.series().unwrap().len(), reader.former().unwrap().len()), (1, 0));

@@ -3,7 +3,9 @@
 //! A sum over devices and datasets changes when one of them comes or goes, or is counted in another way than before: it
 //! would jump by everything that was ever done there, or fall, which a reader takes for a new counter. So what is added
 //! here are the increases of each. A block device that is new counts in full, because the kernel counts from zero for
-//! each container; a dataset that is new adds nothing yet, because it may have been used by others before.
+//! each container; a dataset that is new adds nothing yet, because it may have been used by others before. The datasets of
+//! the first look count in full, so that a restart of the monitor changes no total, unless one was attached or detached
+//! since the container was first looked at.
 
 use std::sync::Arc;
 
@@ -31,8 +33,20 @@ enum State {
 }
 
 impl IoCounter {
-    /// At the first look at a run.
+    /// At the first look at a run. The datasets that it has then count with what they did before, so that the total is the
+    /// same after a restart of the monitor.
     pub fn begin(counts: &IoCounts) -> Self {
+        let mut counter = Self::of_parts(counts);
+        if let (State::Parts { datasets, .. }, IoCounts::Parts(parts)) = (&mut counter.state, counts) {
+            for part in parts.iter().filter(|part| part.counted == CountedAs::Dataset) {
+                add(datasets, part.io);
+            }
+        }
+        counter
+    }
+
+    /// From nothing, with what block devices count since the run began.
+    fn of_parts(counts: &IoCounts) -> Self {
         let nothing = DeviceIo::default();
         let empty = State::Parts { parts: Arc::default(), disks: nothing, loops: nothing, datasets: nothing };
         Self { state: empty }.after(counts).0
@@ -49,7 +63,7 @@ impl IoCounter {
                     Err("its block devices are no longer counted, and its processes are instead".into());
                 return (Self { state: State::Processes(*total) }, if is_same { Ok(()) } else { changed });
             }
-            (IoCounts::Parts(_), State::Processes(_)) => return (Self::begin(counts), Ok(())),
+            (IoCounts::Parts(_), State::Processes(_)) => return (Self::of_parts(counts), Ok(())),
             (IoCounts::Parts(parts), State::Parts { parts: before, .. }) if Arc::ptr_eq(parts, before) => {
                 return (self.clone(), Ok(()));
             }
@@ -172,7 +186,7 @@ mod tests {
                 vec![own(1030), dataset("new", (1 << 40) + 5)],
                 vec![own(1040)],
             ],
-            &[Some(0), Some(10), Some(20), Some(35), Some(45)],
+            &[Some(1000), Some(1010), Some(1020), Some(1035), Some(1045)],
         );
     }
 

@@ -14,7 +14,7 @@ use lxc_autoscale_core::history_store::reader::with_suffix;
 use lxc_autoscale_core::history_store::{HistoryError, chunk, frame, schema};
 use lxc_autoscale_core::ownership::make_for_owner_of_directory;
 use lxc_autoscale_core::regular_file;
-use rusqlite::{Connection, ErrorCode, OpenFlags, Row, ffi, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Row, TransactionBehavior, ffi, params};
 
 use super::{PUT_EPOCH, PUT_FRAME, StoreError};
 
@@ -61,25 +61,7 @@ fn open_whole(path: &Path, max_bytes: u64) -> Result<Connection, StoreError> {
     connection.pragma_update(None, "mmap_size", 0).map_err(failed)?;
     connection.pragma_update(None, "wal_autocheckpoint", 256).map_err(failed)?;
     connection.pragma_update(None, "journal_size_limit", 4 << 20).map_err(failed)?;
-    match connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(failed)? {
-        0 => {
-            let transaction = connection.transaction().map_err(failed)?;
-            transaction.execute_batch(schema::SQL).map_err(failed)?;
-            transaction.pragma_update(None, "user_version", schema::VERSION).map_err(failed)?;
-            transaction.commit().map_err(failed)?;
-        }
-        1 => {
-            let transaction = connection.transaction().map_err(failed)?;
-            transaction.execute_batch(schema::FROM_VERSION_1).map_err(failed)?;
-            transaction.pragma_update(None, "user_version", schema::VERSION).map_err(failed)?;
-            transaction.commit().map_err(failed)?;
-        }
-        schema::VERSION => {}
-        found => {
-            let version = HistoryError::Version { path: path.to_owned(), found, known: schema::VERSION };
-            return Err(version.into());
-        }
-    }
+    make_tables(&mut connection, path)?;
     bound(&connection, max_bytes).map_err(failed)?;
     // If it is broken where nothing is written for hours, writing would work, but not reading.
     let verdict: String =
@@ -91,6 +73,30 @@ fn open_whole(path: &Path, max_bytes: u64) -> Result<Connection, StoreError> {
     connection.query_row("SELECT max(number) FROM recent", [], |_| Ok(())).map_err(failed)?;
     connection.query_row("SELECT max(begins_ms) FROM epochs", [], |_| Ok(())).map_err(failed)?;
     Ok(connection)
+}
+
+/// Makes the tables that are not there.
+///
+/// Another process may be doing the same: what is there is looked at again when this one may write.
+fn make_tables(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
+    let failed = |source| failed(path, source);
+    let version = |connection: &Connection| connection.query_row("PRAGMA user_version", [], |row| row.get(0));
+    let has_epochs = |connection: &Connection| connection.query_row(schema::HAS_EPOCHS, [], |row| row.get(0));
+    match version(connection).map_err(failed)? {
+        schema::VERSION if has_epochs(connection).map_err(failed)? => return Ok(()),
+        0 | schema::VERSION => {}
+        found => {
+            let version = HistoryError::Version { path: path.to_owned(), found, known: schema::VERSION };
+            return Err(version.into());
+        }
+    }
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+    if version(&transaction).map_err(failed)? == 0 {
+        transaction.execute_batch(schema::SQL).map_err(failed)?;
+        transaction.pragma_update(None, "user_version", schema::VERSION).map_err(failed)?;
+    }
+    transaction.execute_batch(schema::EPOCHS).map_err(failed)?;
+    transaction.commit().map_err(failed)
 }
 
 /// No page is added beyond this size.
