@@ -139,7 +139,7 @@ is_installed() {
 }
 
 if [[ -z $binaries && -n $backend ]] && is_installed; then
-    say "Keeping the installed binaries"
+    say "Keeping the installed binaries; run install.sh without --backend for newer ones"
     binaries=$bin
 elif [[ -z $binaries ]]; then
     check_toolchain

@@ -109,7 +109,8 @@ fi
 if [[ $token == *'!'* ]]; then
     say "Proxmox still has what the REST back end used. If nothing else does:"
     say "    pveum user token remove '${token%%!*}' '${token#*!}'"
-    say "    pveum user delete '${token%%!*}'"
+    # The user that the documentation makes for it alone; any other is somebody.
+    [[ ${token%%!*} != autoscale@pve ]] || say "    pveum user delete autoscale@pve"
     say "    pveum role delete ROLE    # LxcAutoscale, LxcAutoscaleStorage, LxcAutoscaleNetwork, LxcAutoscaleCluster"
     [[ $purge == yes ]] || say "Until then the secret in /etc/lxc_autoscale_ml/proxmox_token is good."
 fi

@@ -180,6 +180,7 @@ impl Replayed {
             observation,
             cores: None,
             unlimited_cores: None,
+            pinned: false,
             memory_mib: None,
             restarted: false,
             replaced: false,

@@ -197,6 +197,7 @@ impl Turn {
         // A commit that finds the log full must checkpoint it first; usually [`Store::tidy`] has done so before.
         connection
             .pragma_update(None, "wal_autocheckpoint", MOST_LOG_PAGES)
+            .and_then(|()| connection.execute_batch(schema::WITHOUT_INDEX))
             .map_err(|source| StoreError::Statement { path: self.path.clone(), source })?;
         if let Some(aside) = aside {
             tracing::error!(

@@ -1,7 +1,12 @@
 //! The tables of `api.sqlite`; each migration upgrades them by one version.
 
 /// In the order of their versions.
-pub(super) const MIGRATIONS: &[&str] = &[FIRST, SECOND, THIRD, FOURTH, FIFTH];
+pub(super) const MIGRATIONS: &[&str] = &[FIRST, SECOND, THIRD, FOURTH];
+
+/// Carried out whenever the file is opened. It is no version of the tables: the program before this one, which may be put
+/// back after an update, can do without the index. Only a start looks for open changes, but every change wrote two more
+/// pages for that.
+pub(super) const WITHOUT_INDEX: &str = "DROP INDEX IF EXISTS changes_open";
 
 const FIRST: &str = "
     -- Every change that was asked for; those that take long are jobs.
@@ -89,11 +94,6 @@ const FOURTH: &str = "
     -- Which container has an id that the ledger or a boost knows; absent for rows of earlier versions until the container
     -- is looked at.
     CREATE TABLE identities (vmid INTEGER PRIMARY KEY, identity TEXT NOT NULL);
-";
-
-const FIFTH: &str = "
-    -- Only a start looks for the changes that are open, but every change wrote two more pages for that.
-    DROP INDEX changes_open;
 ";
 
 #[cfg(test)]

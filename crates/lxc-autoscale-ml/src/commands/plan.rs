@@ -52,6 +52,9 @@ pub fn plan(
     let (pipeline, changes) = look(config)?;
     let approvals = if written.is_some() { Approvals::everything() } else { Approvals::default() };
     let proposals = pipeline.propose(&changes, &approvals, now);
+    let outdated = outdated(config, &pipeline, now);
+    // Nothing is decided on old measurements, and `apply` would refuse the plan.
+    let written = written.filter(|_| outdated.is_none());
     let written = written.map(|to| write_plan(config, &proposals, to, now)).transpose()?;
     if view.json {
         write_json(out, &proposals)?;
@@ -60,7 +63,7 @@ pub fn plan(
     }
     let decisions = || proposals.iter().flat_map(|proposal| proposal.decisions.both());
     let changing = decisions().any(|decision| decision.action != Action::Keep);
-    Ok(match outdated(config, &pipeline, now) {
+    Ok(match outdated {
         Some(why) => Finding::Outdated(why),
         None if changing => Finding::Changes,
         None => Finding::Nothing,

@@ -187,6 +187,11 @@ impl Sizes {
         self.awaited = Some(awaited).filter(|_| is_tracked && SAME <= (from - size).abs());
     }
 
+    /// Expects no record to show the size that we set.
+    pub(super) fn expect_nothing(&mut self) {
+        self.awaited = None;
+    }
+
     /// Notes that we changed it after `begun` and before `done`, if nothing more precise is known of that change.
     pub fn note_ours_roughly(&mut self, begun: Timestamp, done: Timestamp) {
         if self.ours.is_none_or(|(known, _)| known < begun) {

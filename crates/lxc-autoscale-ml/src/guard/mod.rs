@@ -158,6 +158,9 @@ pub struct Seen<'a> {
     pub cores: Option<f64>,
     /// The node's CPUs if its configuration limits it to fewer in no way.
     pub unlimited_cores: Option<f64>,
+    /// Whether it is pinned to CPUs: Proxmox then ignores `cores`, which may keep a change of its limit from showing in
+    /// the size above.
+    pub pinned: bool,
     /// Its memory by configuration, in MiB.
     pub memory_mib: Option<f64>,
     /// Whether the container restarted in the step.
@@ -227,6 +230,9 @@ impl ContainerGuard {
         }
         self.kept.seen = Some(at);
         self.kept.oom_run_lasts = seen.oom_run_lasts;
+        if seen.pinned {
+            self.kept.of_mut(Resource::Cpu).sizes.expect_nothing();
+        }
         self.kept.observe_sizes(&seen);
         self.kept.observe_oom(&seen);
         self.observe_leak(&seen, hour_is_over);

@@ -218,6 +218,7 @@ fn seen(container: &ContainerHistory, node_cpus: Option<u32>, first: Given) -> S
         observation: &container.observation,
         cores,
         unlimited_cores: allocation.and(node_cpus).map(f64::from).filter(|_| cores.is_none()),
+        pinned: container.configuration().is_some_and(|configuration| configuration.pinned_cpuset.is_some()),
         memory_mib: allocation.map(|allocation| allocation.memory_mib),
         restarted: container.restarted,
         replaced: container.is_new_under_its_id(),

@@ -21,6 +21,7 @@ fn seen(observation: &Observation) -> Seen<'_> {
         observation,
         cores: Some(2.0),
         unlimited_cores: None,
+        pinned: false,
         memory_mib: Some(1024.0),
         restarted: false,
         replaced: false,
@@ -337,6 +338,22 @@ fn check_most(records: &[(f64, bool)], ours: &[i64], want: f64) {
     }
     let run = guard.guard(None, at(60 * i64::try_from(records.len()).unwrap())).oom_run.unwrap();
     assert!((run.most_mib(4.0) - want).abs() < 1e-9, "{run:?}");
+}
+
+/// Proxmox ignores the cores of a pinned container, which hide what we made of its limit.
+#[test]
+fn a_limit_that_we_raised_above_the_cores_of_a_pinned_container_was_set_by_nobody_else() {
+    for pinned in [true, false] {
+        let mut guard = ContainerGuard::default();
+        let see = |guard: &mut ContainerGuard, seconds| {
+            guard.observe(Seen { cores: Some(1.0), pinned, ..seen(&observation(seconds, 50.0, 0.0)) });
+        };
+        see(&mut guard, 0);
+        guard.note_set(Resource::Cpu, (at(10), at(11)), 1.0, 2.0);
+        see(&mut guard, 60);
+        see(&mut guard, 3660);
+        assert_eq!(guard.kept().cpu.sizes.manual().is_none(), pinned);
+    }
 }
 
 #[test]

@@ -124,6 +124,7 @@ fn steer_plainly(seed: u64, tally: &mut Tally) {
             observation: &observation,
             cores: None,
             unlimited_cores: None,
+            pinned: false,
             memory_mib: Some(size),
             restarted: false,
             replaced: false,

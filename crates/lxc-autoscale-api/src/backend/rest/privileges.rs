@@ -53,8 +53,10 @@ const FEATURES: &[Feature] = &[
     Feature { name: "see the cluster's nodes", needs: &[(ALL, "Sys.Audit")] },
 ];
 
-/// Without any one of these, no container can be resized: it is not seen, or the change is refused.
-const SCALING: [&str; 3] = ["VM.Audit", "VM.Config.CPU", "VM.Config.Memory"];
+/// Without this no container is seen.
+const SEEING: &str = "VM.Audit";
+/// Without both of these no container can be resized. One alone is enough for those who scale one resource.
+const RESIZING: [&str; 2] = ["VM.Config.CPU", "VM.Config.Memory"];
 
 /// Whether the privileges that Proxmox tells of a container suffice to start it.
 pub(super) fn may_start(found: Permissions, place: &str) -> bool {
@@ -112,9 +114,12 @@ impl Privileges {
         FEATURES.iter().filter_map(look).collect()
     }
 
-    /// The privileges that scaling needs and that the token has for no container at all.
+    /// The privileges for want of which no container at all can be resized.
     pub fn missing_everywhere(&self) -> Vec<&'static str> {
-        SCALING.into_iter().filter(|privilege| !self.reaches_a_container(privilege)).collect()
+        let is_missing = |privilege: &&str| !self.reaches_a_container(privilege);
+        let seeing = Some(SEEING).filter(is_missing);
+        let resizing = Some(RESIZING).filter(|all| all.iter().all(|privilege| is_missing(privilege)));
+        seeing.into_iter().chain(resizing.into_iter().flatten()).collect()
     }
 
     /// Whether the token has a privilege for all containers, or for some: Proxmox also reports those that have it by
@@ -226,8 +231,14 @@ mod tests {
     #[test]
     fn what_scaling_needs_is_missing_only_if_no_container_has_it() {
         for (found, want) in [
-            (json!({}), &SCALING[..]),
-            (json!({"/": {"Sys.Audit": 1}, "/vms": {"VM.Snapshot": 1}}), &SCALING),
+            (json!({}), &["VM.Audit", "VM.Config.CPU", "VM.Config.Memory"][..]),
+            (
+                json!({"/": {"Sys.Audit": 1}, "/vms": {"VM.Snapshot": 1}}),
+                &["VM.Audit", "VM.Config.CPU", "VM.Config.Memory"],
+            ),
+            (json!({"/vms": {"VM.Config.CPU": 1, "VM.Config.Memory": 1}}), &["VM.Audit"]),
+            // One of the two resources can be changed.
+            (json!({"/vms": {"VM.Audit": 1, "VM.Config.Memory": 1}}), &[]),
             (json!({"/vms": {"VM.Audit": 1, "VM.Config.CPU": 1, "VM.Config.Memory": 1}}), &[]),
             (json!({"/vms": {"VM.Audit": 1}}), &["VM.Config.CPU", "VM.Config.Memory"]),
             // On some containers only, or by a pool: something can be changed.
@@ -237,7 +248,10 @@ mod tests {
                 &[],
             ),
             // On the path itself, and not passed on to any container.
-            (json!({"/vms": {"VM.Audit": 1, "VM.Config.CPU": 0, "VM.Config.Memory": 1}}), &["VM.Config.CPU"]),
+            (
+                json!({"/vms": {"VM.Audit": 1, "VM.Config.CPU": 0, "VM.Config.Memory": 0}}),
+                &["VM.Config.CPU", "VM.Config.Memory"],
+            ),
         ] {
             assert_eq!(privileges(found.clone()).missing_everywhere(), want, "{found}");
         }
