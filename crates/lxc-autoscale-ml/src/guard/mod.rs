@@ -151,6 +151,7 @@ pub struct Standing {
 
 /// One record as the guards see it.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "four facts that do not depend on each other")]
 pub struct Seen<'a> {
     /// The facts of the step that it ends.
     pub observation: &'a Observation,
