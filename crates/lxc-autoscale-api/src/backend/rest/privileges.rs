@@ -118,7 +118,7 @@ impl Privileges {
     pub fn missing_everywhere(&self) -> Vec<&'static str> {
         let is_missing = |privilege: &&str| !self.reaches_a_container(privilege);
         let seeing = Some(SEEING).filter(is_missing);
-        let resizing = Some(RESIZING).filter(|all| all.iter().all(|privilege| is_missing(privilege)));
+        let resizing = Some(RESIZING).filter(|all| all.iter().all(is_missing));
         seeing.into_iter().chain(resizing.into_iter().flatten()).collect()
     }
 
