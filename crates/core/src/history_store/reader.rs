@@ -96,6 +96,10 @@ impl HistoryReader {
             Err(error) if error.sqlite_error_code() == Some(ErrorCode::CannotOpen) && !path.exists() => {
                 return Ok(None);
             }
+            // It was made between the two looks at it.
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::CannotOpen) => {
+                open_read_only(path).map_err(failed)?
+            }
             Err(error) => return Err(failed(error)),
         };
         match connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(failed)? {

@@ -257,6 +257,7 @@ fn a_checkpoint_stays_good_when_only_rules_change() {
 fn store(path: &Path, hours: i64, cores: f64, mib: f64) {
     let database = rusqlite::Connection::open(path).unwrap();
     database.execute_batch(schema::SQL).unwrap();
+    database.execute_batch(schema::EPOCHS).unwrap();
     database.pragma_update(None, "user_version", schema::VERSION).unwrap();
     database.execute("INSERT INTO series (id, name) VALUES (100, 'web')", []).unwrap();
     let stats = |metric: Metric, value: f64| {
