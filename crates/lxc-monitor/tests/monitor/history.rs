@@ -351,7 +351,10 @@ fn of_a_file_of_the_original_only_what_is_true_reaches_the_history() {
         .output()
         .unwrap();
     let again: serde_json::Value = serde_json::from_slice(&again.stdout).unwrap();
-    assert_eq!((&again["new_roll_ups"], &again["new_frames"]), (&0.into(), &0.into()), "{again}");
+    // Whether the daemon or the import makes the roll-ups of what the daemon has taken is a matter of time.
+    assert_eq!(again["new_frames"], 0, "{again}");
+    assert_eq!(taken.map(samples), [30; 4]);
+    assert_eq!(samples(Metric::NetRx), 29);
 }
 
 /// B6: any size in constant memory, measured for the whole program.
