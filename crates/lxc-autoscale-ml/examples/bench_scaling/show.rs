@@ -17,10 +17,10 @@ pub(crate) struct Set {
 
 const HEAD: &str = "| policy | J [95 %] | J CPU | J memory | geometric mean | cost / provisioned | CPU slack | CPU work unserved | CPU resizes a day | memory slack | short of memory a month | memory resizes a day |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n";
 
-/// The tables of a set.
+/// The tables of a set, the default way to set CPU first.
 pub(crate) fn markdown(set: &Set) -> String {
     let mut text = format!("### {}\n", set.title);
-    for (class, figures) in [("hundredths of a core", &set.fractional), ("whole cores", &set.integer)] {
+    for (class, figures) in [("whole cores", &set.integer), ("hundredths of a core", &set.fractional)] {
         let _ = write!(text, "\nCPU in {class}:\n\n{HEAD}");
         for row in figures {
             let (low, high) = row.j_interval;
@@ -53,21 +53,21 @@ const STYLE: &str = "text{font:13px system-ui,sans-serif;fill:#1c2330}.dim{fill:
 .ours{fill:#1663c7}.peer{fill:#9aa7bb}.oracle{fill:#d9b25f}.ideal{stroke:#d92d20;stroke-dasharray:4 3}\
 @media(prefers-color-scheme:dark){text{fill:#e6eaf0}.dim{fill:#98a2b3}.ours{fill:#5ba4ff}.peer{fill:#596579}.oracle{fill:#a98638}}";
 
-/// The chart: J of each policy, one bar each, for the sets in hundredths of a core.
+/// The chart: J of each policy, one bar each, for the sets in whole cores.
 pub(crate) fn picture(sets: &[Set]) -> String {
-    let rows: usize = sets.iter().map(|set| set.fractional.len()).sum();
+    let rows: usize = sets.iter().map(|set| set.integer.len()).sum();
     let height = rows as f64 * ROW + sets.len() as f64 * 64.0 + 28.0;
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height:.0}\" role=\"img\" aria-label=\"Cost of each policy over the ideal\">\n<style>{STYLE}</style>\n"
     );
     let mut y = 24.0;
     for set in sets {
-        let most = set.fractional.iter().map(|row| row.j).fold(1.0, f64::max);
+        let most = set.integer.iter().map(|row| row.j).fold(1.0, f64::max);
         let scale = (WIDTH - NAMES - 70.0) / most;
         let _ = writeln!(svg, "<text class=\"title\" x=\"0\" y=\"{y:.0}\">{}</text>", set.title);
         y += 16.0;
         let top = y;
-        for row in &set.fractional {
+        for row in &set.integer {
             let is_ours = row.policy.starts_with("**");
             let class = match () {
                 () if is_ours => "ours",
@@ -99,7 +99,7 @@ pub(crate) fn picture(sets: &[Set]) -> String {
     }
     let _ = writeln!(
         svg,
-        "<text class=\"dim\" x=\"0\" y=\"{:.0}\">J: cost of the sizes over the cost of the ideal (dashed), CPU in hundredths of a core; less is better.</text>\n</svg>",
+        "<text class=\"dim\" x=\"0\" y=\"{:.0}\">J: cost of the sizes over the cost of the ideal (dashed), CPU in whole cores (the default); less is better.</text>\n</svg>",
         height - 8.0
     );
     svg

@@ -158,17 +158,20 @@ fn each_changes_what_is_done_somewhere() {
     }
 }
 
-/// The documentation lists all presets of the program.
+/// The documentation lists all presets of the program, with every key and its reason.
 #[test]
-fn the_page_names_every_preset() {
-    let page = include_str!("../../../../docs/policies.md");
+fn the_pages_name_every_preset() {
+    let (policies, page) =
+        (include_str!("../../../../docs/policies.md"), include_str!("../../../../docs/presets.md"));
     for (name, preset) in presets().all() {
-        let row = page.lines().find(|line| line.starts_with(&format!("| `{name}` |")));
-        let row = row.unwrap_or_else(|| panic!("docs/policies.md has no row for `{name}`"));
+        let listed = format!("`{name}` ({})", preset.title);
+        assert!(policies.contains(&listed), "docs/policies.md lacks {listed}");
         for Setting { key, value, reason } in &preset.settings {
             let short = key.trim_start_matches("scaling.");
-            let told = format!("`{short}` {value}: {reason}");
-            assert!(row.contains(&told), "docs/policies.md: `{name}` has {told}");
+            let row = format!("| `{name}` | `{short}` | {value} | {reason} |");
+            assert!(page.lines().any(|line| line == row), "docs/presets.md lacks {row}");
         }
+        let rows = page.lines().filter(|line| line.starts_with(&format!("| `{name}` |"))).count();
+        assert_eq!(rows, preset.settings.len(), "docs/presets.md has other rows of `{name}`");
     }
 }
