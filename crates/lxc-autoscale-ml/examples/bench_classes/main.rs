@@ -77,7 +77,7 @@ fn run(args: &Learning) -> Result<(), Box<dyn Error>> {
         model = Some(learnt);
     }
     let model = model.ok_or("the groups that ship cannot be used")?;
-    found.push(Found::new("made-up containers", &own, &model));
+    found.push(Found::new("synthetic containers", &own, &model));
     args.program.publish("demand-model.md", COMMAND, &table::markdown(&model, &found), &found)
 }
 

@@ -58,7 +58,7 @@ fn run(args: &Learning) -> Result<(), Box<dyn Error>> {
     let made_up = both_resources(&generate::traces(24, 14), |_| shipped.clone());
     let stated = |said: &Vec<Said>| Judged::new(said.iter().map(|said| (said, said.stated_percent)));
     let mut sets =
-        vec![Set::new("24 made-up containers, 14 days, with what ships", made_up.each_ref().map(stated))];
+        vec![Set::new("24 synthetic containers, 14 days, with what ships", made_up.each_ref().map(stated))];
     if let Some(path) = &args.program.traces {
         let recordings = recorded::read_all(path)?;
         let title = format!("{} recorded machines, each by what was learnt from others", recordings.len());

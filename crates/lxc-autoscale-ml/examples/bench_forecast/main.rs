@@ -30,7 +30,7 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     let mut sets = vec![
-        set("24 made-up containers, 14 days", &generate::traces(24, 14)),
+        set("24 synthetic containers, 14 days", &generate::traces(24, 14)),
         set("6 recorded machines, 5 days", &recorded::shipped()?),
     ];
     if let Some(path) = &args.traces {

@@ -41,7 +41,7 @@ fn main() -> ExitCode {
 fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     let more = args.traces.as_deref().map(recorded::read_all).transpose()?;
     let learnt = more.as_deref().map(Crosswise::learn).transpose()?;
-    let own = set("24 made-up containers, 14 days", &generate::traces(24, 14), None);
+    let own = set("24 synthetic containers, 14 days", &generate::traces(24, 14), None);
     let mut sets = vec![own, set("6 recorded machines, 5 days", &recorded::shipped()?, learnt.as_ref())];
     if let Some(recordings) = &more {
         let days = recordings.iter().filter_map(Recording::span).map(|(first, last)| (last - first) / 86_400);
