@@ -64,7 +64,8 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     let shipped = DemandModel::shipped();
     let rules = Rules::benchmark(CpuClass::Fractional);
     let made_up = generate::traces(24, 14);
-    let mut sets = vec![set("24 synthetic containers, 14 days", &PARTS, rules, &made_up, |_| shipped.clone())];
+    let mut sets =
+        vec![set("24 synthetic containers, 14 days", &PARTS, rules, &made_up, |_| shipped.clone())];
     if let Some(path) = &args.traces {
         let recordings = recorded::read_all(path)?;
         let learnt = Crosswise::learn(&recordings)?;
