@@ -1,0 +1,52 @@
+//! The node's memory is promised once, however many ask for it at the same time.
+
+use std::fs;
+use std::thread;
+
+use lxc_autoscale_core::procfs;
+use lxc_autoscale_core::units::bytes_to_mib;
+use serde_json::Value;
+
+use crate::node::{BackEnd, Node};
+
+/// The containers that the simulated node runs.
+const IDS: [u32; 10] = [100, 101, 102, 103, 104, 110, 111, 112, 113, 114];
+
+/// What can be given, in MiB: what is available beyond the reserve of 2 %.
+fn to_give(node: &Node) -> f64 {
+    let memory = fs::read_to_string(node.proxmox.at("node/proc/meminfo")).unwrap();
+    let memory = procfs::meminfo(&memory).unwrap();
+    bytes_to_mib(memory.available) - bytes_to_mib(memory.total) * 0.02
+}
+
+#[test]
+fn as_many_containers_grow_as_the_node_has_memory_for() {
+    for back_end in [BackEnd::Pct, BackEnd::Rest] {
+        let node = Node::start(back_end);
+        // Four and a half times this much is there, so that what the containers do meanwhile matters nothing.
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a part of the node's memory"
+        )]
+        let more = (to_give(&node) * 2.0 / 9.0) as u64;
+        let before = IDS.map(|id| node.config(id).memory_mb.get());
+        let answers: Vec<Value> = thread::scope(|scope| {
+            let asked: Vec<_> = IDS
+                .into_iter()
+                .zip(before)
+                .map(|(id, before)| {
+                    let body = format!(r#"{{"vm_id": {id}, "memory": {}}}"#, before + more);
+                    let node = &node;
+                    scope.spawn(move || node.post("/scale/ram", &body))
+                })
+                .collect();
+            asked.into_iter().map(|asked| asked.join().unwrap()).collect()
+        });
+        let granted = answers.iter().filter(|answer| answer["status"] == "success").count();
+        let refused = answers.iter().filter(|answer| answer["code"] == "node_memory_short").count();
+        assert_eq!((granted, refused), (4, 6), "{back_end:?}: {answers:?}");
+        let now = IDS.map(|id| node.config(id).memory_mb.get());
+        assert_eq!(now.iter().sum::<u64>(), before.iter().sum::<u64>() + 4 * more, "{back_end:?}");
+    }
+}
