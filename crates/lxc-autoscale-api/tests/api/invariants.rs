@@ -98,7 +98,7 @@ async fn no_memory_is_promised_twice() {
     }
     // 31 of 64 GiB can be given, which is enough for two.
     let grow = |id: u32| request("POST", "/scale/ram", Some(json!({"vm_id": id, "memory": 14_000})));
-    node.hook("set", "until [ -e \"$root/release\" ]; do sleep 0.05; done");
+    node.hook("set", "while [ -d \"$root\" ] && ! [ -e \"$root/release\" ]; do sleep 0.05; done");
     let api = node.api();
     let asked = ids.map(|id| {
         let (api, request) = (api.clone(), grow(id));
