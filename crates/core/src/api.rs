@@ -612,16 +612,29 @@ pub struct LedgerEntry {
 }
 
 impl LedgerEntry {
+    /// The reason of an entry for a change that was requested as such.
+    pub const REQUEST: &str = "request";
     /// The reason of an entry for the start of a boost.
     pub const BOOST: &str = "boost";
     /// The reason of an entry for the end of a boost.
     pub const END_OF_BOOST: &str = "end of boost";
 
-    /// Whether the entry is the start or the end of a boost; anything after a colon is the purpose that the caller
-    /// stated.
+    /// Whether the entry is the start or the end of a boost.
     pub fn is_by_boost(&self) -> bool {
-        let reason = self.why.split_once(": ").map_or(self.why.as_str(), |(reason, _)| reason);
-        [Self::BOOST, Self::END_OF_BOOST].contains(&reason)
+        [Self::BOOST, Self::END_OF_BOOST].contains(&self.reason_and_purpose().0)
+    }
+
+    /// The number of the decision of `lxc-autoscale-ml` that the change carried out, according to the purpose that its
+    /// caller stated: `decision 4711`, or `plan applied, decision 4711`.
+    pub fn decision(&self) -> Option<u64> {
+        let (reason, purpose) = self.reason_and_purpose();
+        let named = purpose.rsplit(", ").next()?.strip_prefix("decision ")?;
+        named.parse().ok().filter(|_| reason == Self::REQUEST)
+    }
+
+    /// The reason, and the purpose that the caller stated after a colon.
+    fn reason_and_purpose(&self) -> (&str, &str) {
+        self.why.split_once(": ").unwrap_or((&self.why, ""))
     }
 }
 

@@ -19,7 +19,7 @@ pub const CPULIMIT: &str = "`cpulimit` (in cores, 0 for none)";
 pub enum What {
     /// Number of cores.
     Cores,
-    /// Limit of CPU time, in hundredths of a core; 0 for none.
+    /// Limit of CPU time, in hundredths of a core.
     Cpulimit,
     /// Memory, in MiB.
     Memory,
@@ -32,8 +32,8 @@ pub struct Step {
     pub what: What,
     /// The current value; `None` if the configuration has none.
     pub from: Option<u64>,
-    /// The new value.
-    pub to: u64,
+    /// The new value; `None` if it is to have none.
+    pub to: Option<u64>,
 }
 
 /// The memory of the node that the container is on.
@@ -55,17 +55,6 @@ pub enum NodeMemory {
     },
 }
 
-/// The state that a step is checked against.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Circumstances {
-    /// Whether the container is running; a stopped one takes no memory.
-    pub is_running: bool,
-    /// How many changes of its sizes there were within the last hour, counted up to the limit.
-    pub changes_last_hour: u32,
-    /// The node's memory.
-    pub node: NodeMemory,
-}
-
 /// The invariant that a change would violate.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum Refused {
@@ -81,9 +70,12 @@ pub enum Refused {
     },
     /// The step is too large.
     #[error(
-        "from {from} to {to} is more than {factor} times at once (`limits.max_step_factor`); go in smaller steps"
+        "`{what}` from {from} to {to} is more than {factor} times at once (`limits.max_step_factor`); go in smaller \
+         steps"
     )]
     StepTooLarge {
+        /// The name of the size.
+        what: &'static str,
         /// The current value, in cores or MiB.
         from: f64,
         /// The requested value.
@@ -102,12 +94,15 @@ pub enum Refused {
     },
     /// The node has too little memory.
     #[error(
-        "the node has {available_mib:.0} MiB of memory available, and {reserve_mib:.0} MiB must be kept back \
+        "the node has {available_mib:.0} MiB of memory available, {promised_mib:.0} MiB of it were promised to running \
+         containers within the last ten minutes, and {reserve_mib:.0} MiB must be kept back \
          (`limits.node_memory_reserve_percent`); {more} MiB more are too much"
     )]
     NodeShort {
         /// The available memory.
         available_mib: f64,
+        /// What other changes were granted of it.
+        promised_mib: f64,
         /// The reserve.
         reserve_mib: f64,
         /// What was asked for beyond what the container has.
@@ -175,8 +170,6 @@ pub fn unprotected(protected: &[Vmid], vmids: &[Vmid]) -> Result<(), Refused> {
 pub fn bounds(limits: &LimitsConfig, what: What, to: u64) -> Result<(), Refused> {
     match what {
         What::Cores => within("`cores`", to, limits.min_cores.into(), limits.max_cores.into()),
-        // Having no limit is bounded elsewhere, by what the container could use then.
-        What::Cpulimit if to == 0 => Ok(()),
         What::Cpulimit => {
             let most = u64::from(limits.max_cores) * ONE_CORE;
             let is_within = (hundredths(limits.min_cpulimit)..=most).contains(&to);
@@ -218,41 +211,54 @@ pub fn rate(limits: &LimitsConfig, changes: u32) -> Result<(), Refused> {
     if 0 < allowed && allowed <= changes { Err(Refused::TooOften { changes }) } else { Ok(()) }
 }
 
-/// Checks that a step keeps all invariants.
+/// Checks that a change which takes these steps at once keeps the invariants of sizes; `changes` is how often sizes of
+/// the container were changed within the last hour. That a size is taken away ([`most_cores`]) and the node's memory
+/// ([`budget`]) are checked apart.
 ///
 /// # Errors
 /// [`Refused`] with the first invariant that it violates.
-pub fn check(limits: &LimitsConfig, step: Step, circumstances: &Circumstances) -> Result<(), Refused> {
-    bounds(limits, step.what, step.to)?;
-    rate(limits, circumstances.changes_last_hour)?;
-    // Without a limit before, or without one afterwards, there is no step to measure.
-    let Some(from) = step.from.filter(|_| 0 < step.to) else { return Ok(()) };
-    // Below one core a factor says little: from 0.05 to 1 is not a leap.
-    let least = if step.what == What::Cpulimit { ONE_CORE } else { 0 };
-    let (less, more) = (from.min(step.to).max(least) as f64, from.max(step.to).max(least) as f64);
-    if less * limits.max_step_factor < more {
-        let unit = if step.what == What::Cpulimit { ONE_CORE as f64 } else { 1.0 };
-        let (from, to) = (from as f64 / unit, step.to as f64 / unit);
-        return Err(Refused::StepTooLarge { from, to, factor: limits.max_step_factor });
+pub fn check(limits: &LimitsConfig, steps: &[Step], changes: u32) -> Result<(), Refused> {
+    for step in steps {
+        step.to.map_or(Ok(()), |to| bounds(limits, step.what, to))?;
     }
-    if step.what == What::Memory && from < step.to && circumstances.is_running {
-        return node_has(limits, &circumstances.node, step.to - from);
-    }
-    Ok(())
+    rate(limits, changes)?;
+    steps.iter().try_for_each(|step| small_enough(limits, *step))
 }
 
-/// Checks that the node has this much more memory. The limits of all containers may add up to more than it has, but
-/// what is given now must be available now, with the reserve on top.
-fn node_has(limits: &LimitsConfig, node: &NodeMemory, more: u64) -> Result<(), Refused> {
+fn small_enough(limits: &LimitsConfig, step: Step) -> Result<(), Refused> {
+    // Without a value before, or without one afterwards, there is no step to measure.
+    let (Some(from), Some(to)) = (step.from, step.to) else { return Ok(()) };
+    // Below one core a factor says little: from 0.05 to 1 is not a leap.
+    let least = if step.what == What::Cpulimit { ONE_CORE } else { 0 };
+    let (less, more) = (from.min(to).max(least) as f64, from.max(to).max(least) as f64);
+    if more <= less * limits.max_step_factor {
+        return Ok(());
+    }
+    let (what, unit) = match step.what {
+        What::Cores => ("cores", 1.0),
+        What::Cpulimit => ("cpulimit", ONE_CORE as f64),
+        What::Memory => ("memory", 1.0),
+    };
+    let (from, to) = (from as f64 / unit, to as f64 / unit);
+    Err(Refused::StepTooLarge { what, from, to, factor: limits.max_step_factor })
+}
+
+/// Checks that a running container can be given this much more of its node's memory, of which `promised_mib` were
+/// promised before. The limits of all containers may add up to more than the node has, but what is given now must be
+/// available now, with the reserve on top.
+///
+/// # Errors
+/// [`Refused::NodeShort`] and [`Refused::NodeUnknown`].
+pub fn budget(limits: &LimitsConfig, node: &NodeMemory, promised_mib: f64, more: u64) -> Result<(), Refused> {
     match node {
         NodeMemory::Elsewhere => Ok(()),
         NodeMemory::Unknown { reason } => Err(Refused::NodeUnknown { reason: reason.clone() }),
-        NodeMemory::Known { available_mib, total_mib } => {
+        &NodeMemory::Known { available_mib, total_mib } => {
             let reserve_mib = total_mib * limits.node_memory_reserve_percent / 100.0;
-            if more as f64 <= available_mib - reserve_mib {
+            if more as f64 <= available_mib - promised_mib - reserve_mib {
                 return Ok(());
             }
-            Err(Refused::NodeShort { available_mib: *available_mib, reserve_mib, more })
+            Err(Refused::NodeShort { available_mib, promised_mib, reserve_mib, more })
         }
     }
 }
@@ -263,46 +269,62 @@ mod tests {
 
     use super::*;
 
-    fn calm() -> Circumstances {
-        let node = NodeMemory::Known { available_mib: 4096.0, total_mib: 16_384.0 };
-        Circumstances { is_running: true, changes_last_hour: 0, node }
+    const CALM: NodeMemory = NodeMemory::Known { available_mib: 4096.0, total_mib: 16_384.0 };
+
+    fn step(what: What, from: u64, to: u64) -> Step {
+        Step { what, from: Some(from), to: Some(to) }
     }
 
     fn memory(from: u64, to: u64) -> Step {
-        Step { what: What::Memory, from: Some(from), to }
+        step(What::Memory, from, to)
     }
 
-    #[track_caller]
-    fn check_code(limits: &LimitsConfig, step: Step, circumstances: &Circumstances, want: &str) {
-        let code = check(limits, step, circumstances).map_or_else(|refused| refused.code(), |()| "");
-        assert_eq!(code, want, "{step:?} {circumstances:?}");
+    fn code(result: Result<(), Refused>) -> &'static str {
+        result.map_or_else(|refused| refused.code(), |()| "")
     }
 
     #[test]
     fn each_invariant_has_its_code() {
         let limits = LimitsConfig { node_memory_reserve_percent: 5.0, ..LimitsConfig::default() };
-        check_code(&limits, memory(1024, 2048), &calm(), "");
-        check_code(&limits, memory(1024, 8), &calm(), "out_of_bounds");
-        check_code(&limits, memory(64, 1025), &calm(), "step_too_large");
-        check_code(&limits, memory(1025, 64), &calm(), "step_too_large");
-        // 5 % of 16 GiB are kept back.
-        check_code(&limits, memory(1024, 1024 + 3276), &calm(), "");
-        check_code(&limits, memory(1024, 1024 + 3277), &calm(), "node_memory_short");
-        check_code(&limits, memory(1024, 8192), &Circumstances { is_running: false, ..calm() }, "");
-        check_code(&limits, memory(1024, 8192), &Circumstances { node: NodeMemory::Elsewhere, ..calm() }, "");
-        let unknown = NodeMemory::Unknown { reason: "no file".to_owned() };
-        let blind = Circumstances { node: unknown, ..calm() };
-        check_code(&limits, memory(1024, 1025), &blind, "node_memory_unknown");
-        check_code(&limits, memory(1024, 1023), &blind, "");
-        let often = Circumstances { changes_last_hour: limits.max_changes_per_hour, ..calm() };
-        check_code(&limits, memory(1024, 1025), &often, "changed_too_often");
-        let cpulimit = |from, to| Step { what: What::Cpulimit, from: Some(from), to };
-        check_code(&limits, cpulimit(400, 4), &calm(), "out_of_bounds");
-        check_code(&limits, cpulimit(400, 5), &calm(), "");
-        check_code(&limits, cpulimit(400, 0), &calm(), "");
-        check_code(&limits, cpulimit(1601, 100), &calm(), "step_too_large");
+        let check_code = |limits: &LimitsConfig, steps: &[Step], changes: u32, want: &str| {
+            assert_eq!(code(check(limits, steps, changes)), want, "{steps:?} {changes}");
+        };
+        check_code(&limits, &[memory(1024, 2048)], 0, "");
+        check_code(&limits, &[memory(1024, 8)], 0, "out_of_bounds");
+        check_code(&limits, &[memory(64, 1025)], 0, "step_too_large");
+        check_code(&limits, &[memory(1025, 64)], 0, "step_too_large");
+        let often = limits.max_changes_per_hour;
+        check_code(&limits, &[memory(1024, 1025)], often, "changed_too_often");
+        check_code(&limits, &[], often, "changed_too_often");
+        let cpulimit = |from, to| step(What::Cpulimit, from, to);
+        check_code(&limits, &[cpulimit(400, 4)], 0, "out_of_bounds");
+        check_code(&limits, &[cpulimit(400, 5)], 0, "");
+        check_code(&limits, &[Step { to: None, ..cpulimit(1600, 0) }], 0, "");
+        check_code(&limits, &[Step { from: None, ..cpulimit(0, 1600) }], 0, "");
+        check_code(&limits, &[cpulimit(1601, 100)], 0, "step_too_large");
+        // Several at once are held to all of it, each.
+        check_code(&limits, &[memory(1024, 2048), step(What::Cores, 2, 33)], 0, "step_too_large");
+        check_code(&limits, &[step(What::Cores, 2, 33), memory(1024, 8)], 0, "out_of_bounds");
         let no_bound = LimitsConfig { max_changes_per_hour: 0, ..limits };
-        check_code(&no_bound, memory(1024, 1025), &often, "");
+        check_code(&no_bound, &[memory(1024, 1025)], often, "");
+    }
+
+    #[test]
+    fn memory_is_given_once() {
+        // 5 % of 16 GiB are kept back.
+        let limits = LimitsConfig { node_memory_reserve_percent: 5.0, ..LimitsConfig::default() };
+        for (promised, more, want) in [
+            (0.0, 3276, ""),
+            (0.0, 3277, "node_memory_short"),
+            (1000.0, 2276, ""),
+            (1000.0, 2277, "node_memory_short"),
+            (9000.0, 1, "node_memory_short"),
+        ] {
+            assert_eq!(code(budget(&limits, &CALM, promised, more)), want, "{promised} {more}");
+        }
+        assert_eq!(code(budget(&limits, &NodeMemory::Elsewhere, 0.0, 8192)), "");
+        let unknown = NodeMemory::Unknown { reason: "no file".to_owned() };
+        assert_eq!(code(budget(&limits, &unknown, 0.0, 1)), "node_memory_unknown");
     }
 
     proptest! {
@@ -325,12 +347,13 @@ mod tests {
                 let what = if is_memory { What::Memory } else { What::Cores };
                 let from = if is_memory { memory } else { cores };
                 let recent = granted_at.iter().filter(|at| now < **at + 3600).count();
-                let circumstances = Circumstances {
-                    is_running: true,
-                    changes_last_hour: u32::try_from(recent).unwrap(),
-                    node: NodeMemory::Known { available_mib: available, total_mib: total },
-                };
-                if check(&limits, Step { what, from: Some(from), to }, &circumstances).is_err() || from == to {
+                let node = NodeMemory::Known { available_mib: available, total_mib: total };
+                let granted = check(&limits, &[step(what, from, to)], u32::try_from(recent).unwrap());
+                let granted = granted.and_then(|()| match to.checked_sub(from).filter(|_| is_memory) {
+                    Some(more) => budget(&limits, &node, 0.0, more),
+                    None => Ok(()),
+                });
+                if granted.is_err() || from == to {
                     continue;
                 }
                 granted_at.push(now);

@@ -19,6 +19,7 @@ pub mod backend;
 mod backups;
 mod blocking;
 pub mod boosts;
+mod budget;
 pub mod changes;
 pub mod check;
 pub mod cli;

@@ -181,6 +181,8 @@ impl Shared {
         merged.metrics = new.metrics.clone();
         merged.configuration = new.configuration.clone();
         merged.audit = new.audit.clone();
+        // Only commands in a shell read it.
+        merged.paths.unit.clone_from(&new.paths.unit);
         let server = &mut merged.server;
         server.trusted_uids.clone_from(&new.server.trusted_uids);
         server.operators.clone_from(&new.server.operators);
@@ -212,12 +214,13 @@ impl Shared {
 }
 
 /// Keys, and prefixes of keys, that a reload applies; every other key needs a restart.
-pub const RELOADED: [&str; 12] = [
+pub const RELOADED: [&str; 13] = [
     "audit.",
     "configuration.",
     "limits.",
     "metrics.",
     "network.",
+    "paths.unit",
     "server.allowed_hosts",
     "server.client_timeout_seconds",
     "server.max_body_kib",
@@ -243,7 +246,7 @@ mod tests {
 
     use super::*;
     use crate::backend::pct::PctHost;
-    use crate::config::SHIPPED;
+    use crate::config::{PathsConfig, SHIPPED};
 
     /// Every key of the configuration, with a value that is not its default.
     const ALL_CHANGED: &str = r#"
@@ -367,14 +370,15 @@ mod tests {
             ..old.server.clone()
         };
         assert_eq!(now.server, server);
+        let paths = PathsConfig { unit: all.paths.unit.clone(), ..old.paths.clone() };
         assert_eq!(
             (&now.backend, &now.pct, &now.rest, &now.state, &now.paths, &now.logging),
-            (&old.backend, &old.pct, &old.rest, &old.state, &old.paths, &old.logging)
+            (&old.backend, &old.pct, &old.rest, &old.state, &paths, &old.logging)
         );
         // The keys that kept their values are reported one by one, and no others.
         let restart = restart_keys(&started, &new);
         let of = |table: &str| restart.iter().filter(|key| key.starts_with(table)).count();
-        assert_eq!((of("pct."), of("rest."), of("state."), of("paths."), of("logging.")), (7, 9, 5, 4, 5));
+        assert_eq!((of("pct."), of("rest."), of("state."), of("paths."), of("logging.")), (7, 9, 5, 3, 5));
         let server_keys = [
             "address_file",
             "keys_file",
@@ -387,6 +391,8 @@ mod tests {
         for key in server_keys {
             assert!(restart.contains(&format!("server.{key}")), "{key}");
         }
-        assert_eq!(restart.len(), 1 + 30 + server_keys.len(), "{restart:?}");
+        assert_eq!(restart.len(), 1 + 29 + server_keys.len(), "{restart:?}");
+        // The command `check` alone reads it, anew each time.
+        assert!(!restart.contains(&"paths.unit".to_owned()));
     }
 }

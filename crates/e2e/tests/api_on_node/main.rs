@@ -6,6 +6,7 @@
     reason = "a test that cannot set up its case must fail; clippy sees no test in what tests share"
 )]
 
+mod budget;
 mod cluster;
 mod disks;
 mod documented;

@@ -17,6 +17,7 @@ use crate::memory_guard::ShrinkRefused;
 use crate::store::StoreError;
 
 pub mod clones;
+mod held;
 pub mod power;
 pub mod resize;
 pub mod retention;
@@ -96,11 +97,16 @@ pub enum ActionError {
         what: &'static str,
     },
     /// A snapshot would bring back a size that is not allowed.
-    #[error("snapshot `{name}` would bring back a size that is not allowed: {refused}")]
+    #[error(
+        "snapshot `{name}` would bring back {sizes}, which is not allowed: {refused}; {}",
+        snapshots::remedy(refused)
+    )]
     SizeInSnapshot {
         /// The snapshot.
         name: String,
-        /// Why it is not allowed.
+        /// The sizes that would change.
+        sizes: String,
+        /// Why that is not allowed.
         refused: Refused,
     },
     /// The container to be removed is not known to be a copy of ours.

@@ -2,15 +2,17 @@
 
 use jiff::Timestamp;
 use lxc_autoscale_core::api::{IncreasedStorage, Resized, ScaledCores, ScaledCpulimit, ScaledRam};
+use lxc_autoscale_core::container_config::ContainerConfig;
 use lxc_autoscale_core::{Cores, Mebibytes, Vmid};
 
+use super::held::hold;
 use super::{ActionError, changeable};
 use crate::backend::{Answer, ContainerHost, Grown, Stored};
-use crate::config::{Config, LimitsConfig, MAX_CORES, MetricsConfig};
-use crate::invariants::{self, Circumstances, NodeMemory, Refused, Step, What};
+use crate::config::{Config, MAX_CORES, MetricsConfig};
+use crate::invariants::{self, Refused, What};
 use crate::jobs::Journal;
 use crate::memory_guard::{self, Need};
-use crate::{metrics, node};
+use crate::metrics;
 
 /// The most memory that a request may expect, 1 PiB in MiB: no container has that much.
 const MOST_EXPECTED_MIB: u64 = 1 << 30;
@@ -43,8 +45,8 @@ pub async fn set_cores(
         let shown = |cores: u32| if cores == 0 { "none".to_owned() } else { cores.to_string() };
         return Err(other_size(vmid, "number of cores", shown(before.unwrap_or(0)), shown(expected)));
     }
-    let step = Step { what: What::Cores, from: before.map(u64::from), to: cores.into() };
-    keeps_invariants(host, journal, config, vmid, &stored, step).await?;
+    let then = ContainerConfig { cores: Some(cores), ..stored.config.clone() };
+    hold(host, journal, config, vmid, &stored, &then).await?;
     let call = host.set_cores(vmid, cores);
     let after = change_and_read(host, journal, vmid, &stored, call).await?.1.config.cores;
     if after != Some(cores) {
@@ -80,9 +82,6 @@ pub async fn set_cpulimit(
     let stored = changeable(host, vmid).await?;
     let before = stored.config.cpulimit.filter(|limit| 0.0 < *limit);
     let wanted = wanted.limit();
-    if wanted.is_none() {
-        invariants::most_cores(limits, stored.config.cores, None, node_cpus(config, &stored).await)?;
-    }
     if is_same_limit(before, wanted) {
         return Ok(resized(vmid, before, before, false));
     }
@@ -92,10 +91,8 @@ pub async fn set_cpulimit(
         let shown = |cores: Option<f64>| cores.map_or("none".to_owned(), |cores| cores.to_string());
         return Err(other_size(vmid, "CPU limit", shown(before), shown(expected)));
     }
-    // Setting a limit where there was none gives nothing, so it is no step, and a limit that was removed can be set
-    // again.
-    let step = Step { what: What::Cpulimit, from: before.map(hundredths), to: wanted.map_or(0, hundredths) };
-    keeps_invariants(host, journal, config, vmid, &stored, step).await?;
+    let then = ContainerConfig { cpulimit: wanted, ..stored.config.clone() };
+    hold(host, journal, config, vmid, &stored, &then).await?;
     let call = host.set_cpulimit(vmid, wanted);
     let ((), after) = change_and_read(host, journal, vmid, &stored, call).await?;
     let after = after.config.cpulimit.filter(|limit| 0.0 < *limit);
@@ -157,9 +154,8 @@ pub async fn remove_cores(
     if before.is_none() {
         return Ok(resized(vmid, None, None, false));
     }
-    let cpulimit = stored.config.cpulimit.filter(|limit| 0.0 < *limit);
-    invariants::most_cores(&config.limits, None, cpulimit, node_cpus(config, &stored).await)?;
-    keeps_rate(journal, &config.limits, vmid).await?;
+    let then = ContainerConfig { cores: None, ..stored.config.clone() };
+    hold(host, journal, config, vmid, &stored, &then).await?;
     let call = host.remove_cores(vmid);
     let after = change_and_read(host, journal, vmid, &stored, call).await?.1.config.cores;
     match after {
@@ -195,8 +191,8 @@ pub async fn set_memory(
         let need = need(host, &config.metrics, vmid).await?;
         memory_guard::check(&config.limits, before, memory, need)?;
     }
-    let step = Step { what: What::Memory, from: Some(before.get()), to: memory.get() };
-    keeps_invariants(host, journal, config, vmid, &stored, step).await?;
+    let then = ContainerConfig { memory_mb: memory, ..stored.config.clone() };
+    hold(host, journal, config, vmid, &stored, &then).await?;
     let call = host.set_memory(vmid, memory);
     let after = change_and_read(host, journal, vmid, &stored, call).await?.1.config.memory_mb;
     if after != memory {
@@ -213,20 +209,21 @@ pub async fn set_memory(
 pub async fn grow_rootfs(
     host: &dyn ContainerHost,
     journal: &Journal,
-    limits: &LimitsConfig,
+    config: &Config,
     vmid: Vmid,
     gib: u32,
 ) -> Result<IncreasedStorage, ActionError> {
-    invariants::within("`disk_size` (in GiB)", gib.into(), 1, limits.max_disk_increase_gib.into())?;
+    invariants::within("`disk_size` (in GiB)", gib.into(), 1, config.limits.max_disk_increase_gib.into())?;
     let stored = changeable(host, vmid).await?;
-    keeps_rate(journal, limits, vmid).await?;
     let before = rootfs(&stored);
+    // If the configuration had no size before, all that can be checked afterwards is that it has one.
+    let wanted = grown(before.unwrap_or(Mebibytes::new(0)), gib);
+    let then = ContainerConfig { rootfs_mb: Some(wanted), ..stored.config.clone() };
+    hold(host, journal, config, vmid, &stored, &then).await?;
     let call = host.grow_rootfs(vmid, gib);
     let (grown_by_call, after) = change_and_read(host, journal, vmid, &stored, call).await?;
     let after = rootfs(&after);
-    // Proxmox writes the size it finds after growing, which may have been rounded up. If the configuration had no
-    // size before, all that can be checked is that it has one now.
-    let wanted = grown(before.unwrap_or(Mebibytes::new(0)), gib);
+    // Proxmox writes the size it finds after growing, which may have been rounded up.
     match after {
         Some(size) if wanted <= size => {
             let filesystem_grown = match grown_by_call {
@@ -243,46 +240,11 @@ pub async fn grow_rootfs(
     }
 }
 
-/// Checks a step against the invariants, whoever asks for it.
-async fn keeps_invariants(
-    host: &dyn ContainerHost,
-    journal: &Journal,
-    config: &Config,
-    vmid: Vmid,
-    stored: &Stored,
-    step: Step,
-) -> Result<(), ActionError> {
-    let takes_memory = step.what == What::Memory && step.from.is_some_and(|from| from < step.to);
-    let circumstances = Circumstances {
-        is_running: takes_memory && host.is_running(vmid).await?,
-        changes_last_hour: journal.changes_last_hour(vmid, config.limits.max_changes_per_hour).await?,
-        node: if takes_memory { node_memory(config, stored).await } else { NodeMemory::Elsewhere },
-    };
-    Ok(invariants::check(&config.limits, step, &circumstances)?)
-}
-
-/// Refuses a change without a step if the container had too many changes within the hour.
-async fn keeps_rate(journal: &Journal, limits: &LimitsConfig, vmid: Vmid) -> Result<(), ActionError> {
-    let changes = journal.changes_last_hour(vmid, limits.max_changes_per_hour).await?;
-    Ok(invariants::rate(limits, changes)?)
-}
-
 fn refuse_pinned(vmid: Vmid, stored: &Stored) -> Result<(), ActionError> {
     match stored.config.pinned_cpuset.clone() {
         Some(cpuset) => Err(ActionError::PinnedCpuset { vmid, cpuset }),
         None => Ok(()),
     }
-}
-
-async fn node_memory(config: &Config, stored: &Stored) -> NodeMemory {
-    let (proc, home) = (config.paths.proc.clone(), stored.home.clone());
-    let read = tokio::task::spawn_blocking(move || node::memory(&proc, &home)).await;
-    read.unwrap_or_else(|error| NodeMemory::Unknown { reason: error.to_string() })
-}
-
-pub(super) async fn node_cpus(config: &Config, stored: &Stored) -> Option<u32> {
-    let (proc, home) = (config.paths.proc.clone(), stored.home.clone());
-    tokio::task::spawn_blocking(move || node::cpus(&proc, &home)).await.ok().flatten()
 }
 
 /// Makes a call and reads back the new state, which goes to the ledger whether the call succeeded or not.

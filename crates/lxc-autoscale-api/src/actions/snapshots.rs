@@ -4,13 +4,13 @@ use lxc_autoscale_core::api::{RolledBack, SizeOf, SnapshotCreated};
 use lxc_autoscale_core::container_config::ContainerConfig;
 use lxc_autoscale_core::{ErrorChain, Vmid};
 
-use super::resize::{hundredths, node_cpus};
+use super::held::hold;
 use super::retention::MARK;
 use super::{ActionError, changeable};
 use crate::backend::watch::cancellable;
 use crate::backend::{BackendError, ContainerHost, Existing, Stored};
 use crate::config::Config;
-use crate::invariants::{self, Refused, What};
+use crate::invariants::Refused;
 use crate::jobs::Journal;
 use crate::ledger::{self, identities};
 use crate::params::SnapshotName;
@@ -76,8 +76,8 @@ async fn dropped(
 /// have stopped the container even if the rollback then fails, so it is started again in both cases.
 ///
 /// # Errors
-/// [`ActionError`] if there is no such snapshot, it would bring back a size out of bounds, the container is locked,
-/// missing or a template, it runs and could not be started again, the back end fails, or the container does not start
+/// [`ActionError`] if there is no such snapshot, it would bring back sizes that break an invariant, the container is
+/// locked, missing or a template, it runs and could not be started again, the back end fails, or the container does not start
 /// again.
 pub async fn rollback(
     host: &dyn ContainerHost,
@@ -90,9 +90,16 @@ pub async fn rollback(
     if !stored.has_snapshot(name) {
         return Err(BackendError::NoSuchSnapshot { vmid, name: name.to_string() }.into());
     }
-    keeps_bounds(config, &stored, &host.settings_in(vmid, name).await?)
-        .await
-        .map_err(|refused| ActionError::SizeInSnapshot { name: name.to_string(), refused })?;
+    let then = host.settings_in(vmid, name).await?;
+    // A container that runs now is started with these sizes, so it must have room for them.
+    hold(host, journal, config, vmid, &stored, &then).await.map_err(|error| match error {
+        ActionError::Invariant(refused) => ActionError::SizeInSnapshot {
+            name: name.to_string(),
+            sizes: sizes(vmid, &stored, &then),
+            refused,
+        },
+        other => other,
+    })?;
     let was_running = host.is_running(vmid).await?;
     if was_running {
         // Otherwise it would stay stopped.
@@ -133,31 +140,32 @@ pub async fn rollback(
     }
 }
 
-/// Checks that the sizes which a snapshot would bring back are within the bounds. A size that stays as it is breaks
-/// nothing.
-async fn keeps_bounds(config: &Config, now: &Stored, then: &ContainerConfig) -> Result<(), Refused> {
-    let limits = &config.limits;
-    let differs =
-        |resource| !ledger::is_same(ledger::size(&now.config, resource), ledger::size(then, resource));
-    if differs(SizeOf::Memory) {
-        invariants::bounds(limits, What::Memory, then.memory_mb.get())?;
+/// The sizes that a snapshot would change, in words.
+fn sizes(vmid: Vmid, now: &Stored, then: &ContainerConfig) -> String {
+    let changed = ledger::differences(vmid, &now.config, then, None);
+    let words = changed.iter().map(|changed| {
+        let unit = match changed.resource {
+            SizeOf::Cores | SizeOf::Cpulimit => "",
+            SizeOf::Memory | SizeOf::Rootfs => " MiB",
+        };
+        let shown = |size: Option<f64>| size.map_or("none".to_owned(), |size| format!("{size}{unit}"));
+        let what = ledger::word(changed.resource);
+        format!("`{what}` {} instead of {}", shown(changed.after), shown(changed.before))
+    });
+    words.collect::<Vec<_>>().join(", ")
+}
+
+/// What helps if sizes in a snapshot are refused for this reason.
+pub(super) fn remedy(refused: &Refused) -> &'static str {
+    match refused {
+        Refused::StepTooLarge { .. } => "resize the container first, then roll back",
+        Refused::TooOften { .. } => "wait until an hour has passed since then",
+        Refused::NodeShort { .. } => "make room on the node first, or shut the container down",
+        Refused::NodeUnknown { .. } => "shut the container down first: a stopped one takes no memory",
+        Refused::OutOfBounds { .. } | Refused::Protected { .. } => {
+            "change `[limits]` first, or roll back on the node itself"
+        }
     }
-    if differs(SizeOf::Cores)
-        && let Some(cores) = then.cores
-    {
-        invariants::bounds(limits, What::Cores, cores.into())?;
-    }
-    if differs(SizeOf::Cpulimit)
-        && let Some(cpulimit) = then.cpulimit
-    {
-        invariants::bounds(limits, What::Cpulimit, hundredths(cpulimit))?;
-    }
-    let is_freed = (differs(SizeOf::Cores) && then.cores.is_none())
-        || (differs(SizeOf::Cpulimit) && then.cpulimit.is_none());
-    if is_freed {
-        invariants::most_cores(limits, then.cores, then.cpulimit, node_cpus(config, now).await)?;
-    }
-    Ok(())
 }
 
 async fn roll_back_and_verify(

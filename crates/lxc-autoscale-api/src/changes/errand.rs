@@ -103,7 +103,8 @@ impl Changes {
 
         let on_disk = on_disk(&task);
         let opening = self.open(self.trail(&change, &why), asked, queued, entered.is_ok(), on_disk).await;
-        let journal = Journal::new(opening.beginning().clone(), self.store.clone(), cancel);
+        let journal =
+            Journal::new(opening.beginning().clone(), self.store.clone(), self.budget.clone(), cancel);
         let (tickets, result) = match entered {
             Ok(tickets) => (tickets, self.work(&journal, queued, work).await),
             Err(refused) => (Vec::<Ticket>::new(), Err(refused)),

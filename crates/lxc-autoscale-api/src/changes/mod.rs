@@ -23,6 +23,7 @@ use crate::auth::caller::{Caller, Role};
 use crate::auth::keys::KeyFile;
 use crate::backend::ContainerHost;
 use crate::backend::watch::Cancel;
+use crate::budget::Budget;
 use crate::config::{AuditConfig, Config, LimitsConfig, ServerConfig, StateConfig};
 use crate::events::Events;
 use crate::exporter::Instruments;
@@ -70,6 +71,7 @@ pub struct Changes {
     host: Arc<dyn ContainerHost>,
     cancels: Arc<Cancels>,
     overdue: Overdue,
+    budget: Budget,
     unwritten: Arc<Mutex<Vec<Unwritten>>>,
     protected: Arc<Mutex<Vec<Vmid>>>,
     /// Who is let in without a key.
@@ -146,6 +148,7 @@ impl Changes {
             host,
             cancels: Arc::default(),
             overdue: Overdue::default(),
+            budget: Budget::default(),
             unwritten: Arc::default(),
             protected: Arc::default(),
             trusted: Arc::new(Mutex::new(config.server.clone())),
@@ -199,6 +202,11 @@ impl Changes {
     /// The back end that holds the containers.
     pub(crate) fn host(&self) -> &dyn ContainerHost {
         &*self.host
+    }
+
+    /// The memory that is promised to containers.
+    pub(crate) fn budget(&self) -> &Budget {
+        &self.budget
     }
 
     /// Where changes are stored.

@@ -134,6 +134,7 @@ impl Changes {
             let Unwritten { number, end, at } = &next;
             match turn.soon(|connection| table::end(connection, *number, end, *at)) {
                 Ok(entries) => {
+                    self.budget.release(*number);
                     let now = Timestamp::now();
                     for entry in entries {
                         self.events.publish(EventKind::Change(entry), now);

@@ -11,7 +11,10 @@ use super::begun::{Beginning, Numbered};
 use super::{Before, CopyStage, table};
 use crate::actions::ActionError;
 use crate::backend::watch::{Call, Cancel, Noted, Watcher};
-use crate::backend::{BackendError, ContainerIdentity, Stored};
+use crate::backend::{BackendError, ContainerHost, ContainerIdentity, Stored};
+use crate::budget::Budget;
+use crate::config::LimitsConfig;
+use crate::invariants::NodeMemory;
 use crate::ledger::{self, Changed};
 use crate::store::{Store, StoreError};
 
@@ -20,6 +23,7 @@ use crate::store::{Store, StoreError};
 pub struct Journal {
     beginning: Beginning,
     store: Store,
+    budget: Budget,
     cancel: Cancel,
     kept: Arc<Mutex<Kept>>,
 }
@@ -37,9 +41,9 @@ struct Kept {
 }
 
 impl Journal {
-    /// The journal of the change with this start.
-    pub(crate) fn new(beginning: Beginning, store: Store, cancel: Cancel) -> Self {
-        Self { beginning, store, cancel, kept: Arc::default() }
+    /// The journal of the change with this start; what it promises to containers counts in `budget`.
+    pub(crate) fn new(beginning: Beginning, store: Store, budget: Budget, cancel: Cancel) -> Self {
+        Self { beginning, store, budget, cancel, kept: Arc::default() }
     }
 
     /// The journal of a change that was interrupted and is being settled: its own calls are added to the row.
@@ -48,7 +52,8 @@ impl Journal {
         writing.has_row(Numbered { number, recent: Vec::new(), counted_to: 0 });
         writing.audited();
         let (_, cancel) = Cancel::new();
-        Self::new(beginning, store, cancel)
+        // It is settled, and grants nothing; what was granted before counts until its end is recorded.
+        Self::new(beginning, store, Budget::default(), cancel)
     }
 
     /// The signal to cancel, for [`crate::backend::watch::cancellable`].
@@ -89,6 +94,21 @@ impl Journal {
         }
         let now = Timestamp::now();
         self.store.with(move |connection| ledger::changes_last_hour(connection, vmid, most, now)).await
+    }
+
+    /// Promises a running container on `node` `more` MiB until the change ends, if they are there.
+    ///
+    /// # Errors
+    /// [`ActionError`] if they are not, or that cannot be determined.
+    pub(crate) async fn grant_memory(
+        &self,
+        host: &dyn ContainerHost,
+        limits: &LimitsConfig,
+        node: impl Future<Output = NodeMemory>,
+        more: u64,
+    ) -> Result<(), ActionError> {
+        let number = self.beginning.numbered().await.ok_or(StoreError::NotBegun)?.number;
+        self.budget.grant((host, &self.store), limits, node, (number, more)).await
     }
 
     /// The store, for what must be known after a restart.

@@ -5,7 +5,7 @@
 //! that were running are compared with the node ([`reconcile`]), never repeated.
 
 use lxc_autoscale_core::Vmid;
-use lxc_autoscale_core::api::SizeOf;
+use lxc_autoscale_core::api::{LedgerEntry, SizeOf};
 use lxc_autoscale_core::container_config::ContainerConfig;
 use serde::{Deserialize, Serialize};
 
@@ -205,7 +205,7 @@ pub struct Order {
 impl Order {
     /// An order for a task that a client asked for.
     pub fn requested(task: Task) -> Self {
-        Self { task, why: "request".to_owned() }
+        Self { task, why: LedgerEntry::REQUEST.to_owned() }
     }
 }
 

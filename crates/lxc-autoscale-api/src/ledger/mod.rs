@@ -4,7 +4,7 @@
 //! finds a size other than the one the previous change left, somebody else changed it, and that becomes an entry,
 //! too. The sizes from before the first change are kept for ever.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use lxc_autoscale_core::Vmid;
@@ -15,6 +15,7 @@ use rusqlite::{Connection, OptionalExtension, ToSql, params};
 
 use self::identities::Unsure;
 use crate::backend::ContainerIdentity;
+use crate::budget::{PROMISED_FOR, growths};
 use crate::config::StateConfig;
 use crate::jobs::table::{days_us, json};
 use crate::store::kept::{Table, first_kept};
@@ -268,6 +269,38 @@ pub(crate) fn changes_last_hour(
         }
     }
     Ok(u32::try_from(changes.len()).unwrap_or(u32::MAX))
+}
+
+/// How much more memory each container has, in MiB, than the least it had within [`PROMISED_FOR`] before `now`, by the
+/// changes made here except those with the given numbers. What somebody else changed counts for nothing: when that
+/// happened is not known.
+///
+/// It reads backwards from the newest entry to the first that is older, so the time does not grow with the number of
+/// entries. One from the future ends it, too: the clock was set back since, and what lies behind it is older.
+pub(crate) fn recent_growth(
+    connection: &Connection,
+    except: &BTreeSet<i64>,
+    now: Timestamp,
+) -> rusqlite::Result<BTreeMap<Vmid, f64>> {
+    let lasts = PROMISED_FOR.as_micros().unsigned_abs();
+    let mut newest = connection.prepare_cached(
+        "SELECT at_us, vmid, resource, before, after, caller, change FROM ledger ORDER BY number DESC",
+    )?;
+    let mut rows = newest.query([])?;
+    let mut changes = Vec::new();
+    while let Some(row) = rows.next()? {
+        if lasts <= u128::from(row.get::<_, i64>(0)?.abs_diff(now.as_microsecond())) {
+            break;
+        }
+        let is_memory = row.get_ref(2)?.as_str()? == word(SizeOf::Memory);
+        if !is_memory || row.get_ref(5)?.as_str()? == OUTSIDE || except.contains(&row.get(6)?) {
+            continue;
+        }
+        if let (Some(before), Some(after)) = (row.get::<_, Option<f64>>(3)?, row.get::<_, Option<f64>>(4)?) {
+            changes.push((vmid(row.get(1)?)?, after - before));
+        }
+    }
+    Ok(growths(changes))
 }
 
 /// The containers that were ever changed.

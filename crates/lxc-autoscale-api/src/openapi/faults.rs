@@ -109,9 +109,6 @@ pub const KEEP: Faults = &[(422, "out_of_bounds")];
 /// A sequence can stop half way.
 pub const SEQUENCE: Faults = &[(502, "left_behind")];
 
-/// Sizes come back with a snapshot.
-pub const BOUNDS: Faults = &[(422, "out_of_bounds")];
-
 /// A container that ran is started again.
 pub const RESTART: Faults = &[(502, "not_restarted")];
 

@@ -15,9 +15,9 @@ use crate::auth::{self, caller::Role};
 use crate::error::ApiError;
 use crate::exporter::requests;
 use crate::openapi::faults::{
-    BACKEND, BOOST, BOUNDS, CANCEL, CHANGE, CLONE, CONFIG, CONFIG_KEYS, CONFIG_WRITE, CONTAINER, CORES,
-    EXPECTED, JOB, KEEP, LISTEN, MEMORY, METRICS, NODE, POWER, RECORDED, RESTART, SCOPE, SEQUENCE, SIZE,
-    SNAPSHOT, STORE, WHY,
+    BACKEND, BOOST, CANCEL, CHANGE, CLONE, CONFIG, CONFIG_KEYS, CONFIG_WRITE, CONTAINER, CORES, EXPECTED,
+    JOB, KEEP, LISTEN, MEMORY, METRICS, NODE, POWER, RECORDED, RESTART, SCOPE, SEQUENCE, SIZE, SNAPSHOT,
+    STORE, WHY,
 };
 use crate::openapi::{self, Schemas};
 use crate::state::AppState;
@@ -91,7 +91,7 @@ fn containers() -> Vec<Route> {
             "Roll a container back to a snapshot; if it was running, it is started again.",
             snapshot::rollback,
         )
-        .fails(&[CONTAINER, CHANGE, BACKEND, SNAPSHOT, BOUNDS, RESTART, SEQUENCE]),
+        .fails(&[CONTAINER, CHANGE, BACKEND, SNAPSHOT, SIZE, RESTART, SEQUENCE]),
         delete("/snapshot/delete", Admin, "Remove a snapshot of a container.", snapshot::remove)
             .fails(&[CONTAINER, CHANGE, BACKEND, SNAPSHOT]),
         post(

@@ -102,7 +102,7 @@ pub(super) async fn storage(
     let (host, config) = (state.host(), state.in_force());
     let task = Task::GrowRootfs { vmid: vm_id, gib: disk_size };
     jobs::answer(&state, prefer, change, task, say_grown, async move |journal| {
-        resize::grow_rootfs(&*host, &journal, &config.now().limits, vm_id, disk_size).await
+        resize::grow_rootfs(&*host, &journal, &config.now(), vm_id, disk_size).await
     })
     .await
 }

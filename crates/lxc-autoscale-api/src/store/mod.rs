@@ -144,6 +144,18 @@ impl Store {
         in_place(|| turn.work(OnDisk::AtOnce, work))
     }
 
+    /// As [`Store::in_place`], for work that writes nothing.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn read<T>(
+        &self,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        let mut turn = self.turn().await;
+        in_place(|| turn.soon(|connection| work(connection)))
+    }
+
     /// The error for work that ended without a result.
     pub(crate) fn crashed(&self) -> StoreError {
         StoreError::Crashed { path: self.path.clone() }

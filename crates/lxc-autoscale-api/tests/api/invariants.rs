@@ -85,6 +85,117 @@ async fn more_memory_must_be_there() {
     node.post("/scale/ram", more.clone()).await.assert_error(409, "node_memory_unknown");
 }
 
+/// The kernel shows only later what was given, so it must not be given twice meanwhile: neither to changes that are
+/// checked at the same time, nor after a restart.
+#[tokio::test]
+async fn no_memory_is_promised_twice() {
+    let mut node = Node::new();
+    node.config.limits.allow_blind_memory_shrink = true;
+    let ids = [104, 106, 107, 108];
+    for id in ids.into_iter().skip(1) {
+        node.write_conf(id, RUNNING_104);
+        node.run(id);
+    }
+    // 31 of 64 GiB can be given, which is enough for two.
+    let grow = |id: u32| request("POST", "/scale/ram", Some(json!({"vm_id": id, "memory": 14_000})));
+    node.hook("set", "while [ -d \"$root\" ] && ! [ -e \"$root/release\" ]; do sleep 0.05; done");
+    let api = node.api();
+    let asked = ids.map(|id| {
+        let (api, request) = (api.clone(), grow(id));
+        tokio::spawn(async move { (id, send(&api, request).await) })
+    });
+    while node.calls().len() < 2 {
+        tokio::task::yield_now().await;
+    }
+    std::fs::write(node.root().join("release"), "").unwrap();
+    let (mut granted, mut refused) = (Vec::new(), Vec::new());
+    for asked in asked {
+        match asked.await.unwrap() {
+            (id, reply) if reply.status.is_success() => granted.push(id),
+            (id, reply) => {
+                reply.assert_error(409, "node_memory_short");
+                assert!(reply.message().contains(" 23904 MiB of it were promised "), "{reply:?}");
+                refused.push(id);
+            }
+        }
+    }
+    assert_eq!((granted.len(), refused.len()), (2, 2));
+    // A server that was started since knows it from the ledger.
+    let one = grow(refused[0]);
+    send(&node.api(), one).await.assert_error(409, "node_memory_short");
+    // What was taken back can be given again.
+    let undone = node.post("/undo", json!({"vm_id": granted[0], "to": "original"})).await;
+    assert_eq!(undone.data()[0]["changed"], true, "{undone:?}");
+    send(&node.api(), grow(refused[0])).await.data();
+    send(&node.api(), grow(refused[1])).await.assert_error(409, "node_memory_short");
+    // A container that was stopped since takes nothing.
+    node.post("/power/stop", json!({"vm_id": granted[1]})).await.data();
+    send(&node.api(), grow(refused[1])).await.data();
+}
+
+/// A rollback is held to what a request for the same sizes is held to, and says what to do.
+#[tokio::test]
+async fn what_a_snapshot_brings_back_is_a_change_of_sizes() {
+    let rollback = || json!({"vm_id": 104, "snapshot_name": "before"});
+    let rest = "rootfs: local-lvm:vm-104-disk-0,size=8G\n";
+    let snapshot = |node: &Node, now: &str, then: &str| {
+        node.write_conf(104, &format!("{now}\n{rest}\n[before]\n#mine\n{then}\n{rest}snaptime: 1\n"));
+    };
+    let small = "cores: 2\nmemory: 4096";
+    for (then, is_running, code, says) in [
+        ("cores: 33\nmemory: 4096", true, "step_too_large", "`cores` 33 instead of 2"),
+        ("cores: 33\nmemory: 4096", false, "step_too_large", "resize the container first, then roll back"),
+        ("cores: 2\nmemory: 128", true, "step_too_large", "`memory` 128 MiB instead of 4096 MiB"),
+        ("cores: 3\nmemory: 36000", true, "node_memory_short", "`cores` 3 instead of 2, `memory` 36000 MiB"),
+        ("cores: 2\nmemory: 36000", false, "", ""),
+        ("cores: 32\nmemory: 4097", true, "", ""),
+        ("cores: 2\ncpulimit: 64\nmemory: 4096", true, "", ""),
+    ] {
+        let mut node = Node::new();
+        node.config.limits.max_step_factor = 16.0;
+        snapshot(&node, small, then);
+        if !is_running {
+            std::fs::write(node.root().join("proc/net/unix"), "").unwrap();
+        }
+        let reply = node.post("/snapshot/rollback", rollback()).await;
+        if code.is_empty() {
+            reply.data();
+            continue;
+        }
+        reply.assert_error(409, code);
+        assert!(reply.message().contains("`before`") && reply.message().contains(says), "{reply:?}");
+        assert_eq!((node.calls(), node.is_running(104)), (Vec::<String>::new(), is_running));
+    }
+
+    let node = Node::new();
+    snapshot(&node, small, "cores: 2\nmemory: 8192");
+    std::fs::remove_file(node.root().join("proc/meminfo")).unwrap();
+    node.post("/snapshot/rollback", rollback()).await.assert_error(409, "node_memory_unknown");
+    // Less is no matter of the node's, and a container that is started anew holds nothing yet.
+    snapshot(&node, small, "cores: 2\nmemory: 2048");
+    node.post("/snapshot/rollback", rollback()).await.data();
+}
+
+#[tokio::test]
+async fn a_rollback_counts_as_a_change_if_it_changes_sizes() {
+    let mut node = Node::new();
+    node.config.limits.max_changes_per_hour = 2;
+    node.write_conf(
+        104,
+        &format!("{RUNNING_104}\n[before]\n{}snaptime: 1\n", RUNNING_104.replace("2048", "4096")),
+    );
+    node.hook("rollback", "sed -i '1,/^$/{s/memory: .*/memory: 4096/}' \"$conf\"");
+    let rollback = || json!({"vm_id": 104, "snapshot_name": "before"});
+    node.post("/snapshot/rollback", rollback()).await.data();
+    // It brings back what the container has.
+    for _ in 0..3 {
+        node.post("/snapshot/rollback", rollback()).await.data();
+    }
+    node.post("/scale/ram", json!({"vm_id": 104, "memory": 5000})).await.data();
+    node.post("/snapshot/rollback", rollback()).await.assert_error(409, "changed_too_often");
+    node.post("/scale/cores", json!({"vm_id": 104, "cores": 3})).await.assert_error(409, "changed_too_often");
+}
+
 /// Without a number of cores, a container has all cores of the node, which is a number, too.
 #[tokio::test]
 async fn no_undo_gives_more_cores_than_may_be_set() {

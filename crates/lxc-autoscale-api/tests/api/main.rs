@@ -6,6 +6,7 @@
     reason = "clippy.toml allows these in tests, but sees no test in the functions that tests share"
 )]
 
+mod any_requests;
 mod boosts;
 mod disk;
 mod documented;

@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::leaving::{hold, release, until, until_held};
-use crate::node::Node;
+use crate::node::{Node, RUNNING_104};
 use crate::server::{Server, program, read_answer, write_config};
 
 /// Kills the server while a `pct` call of `command` is running, starts a new one, and lets the call end with `rest`
@@ -446,4 +446,36 @@ fn assert_chain(node: &Node, says: &str) {
     let verified = program(node, "audit").arg("verify").output().unwrap();
     let said = String::from_utf8_lossy(&verified.stdout);
     assert!(verified.status.success() && said.contains(says), "{said}");
+}
+
+/// What a call that outlives its server may still give a container is not given to another one.
+#[test]
+fn memory_that_is_being_given_is_promised_over_a_restart() {
+    let node = Node::new();
+    node.write_conf(106, RUNNING_104);
+    node.run(106);
+    node.hook(
+        "set",
+        // It ends with the test: other servers of this machine would take it for a call of theirs.
+        "[ $id = 106 ] || touch \"$root/held\"
+         while [ $id = 104 ] && [ -d \"$root\" ] && ! [ -e \"$root/release\" ]; do sleep 0.05; done",
+    );
+    let server = Server::start(&node, "");
+    let grow = |id: u32| json!({"vm_id": id, "memory": 20_000});
+    let _client = server.send("POST", "/scale/ram", &grow(104));
+    while !node.root().join("held").exists() {
+        std::thread::yield_now();
+    }
+    server.signal(Signal::KILL);
+    server.wait();
+    let mut server = Server::spawn(&node, &mut program(&node, "run"));
+    let refused = |server: &Server| {
+        let (status, answer) = server.ask("POST", "/scale/ram", &grow(106));
+        assert_eq!((status, &answer["code"]), (409, &json!("node_memory_short")), "{answer}");
+    };
+    refused(&server);
+    fs::write(node.root().join("release"), "").unwrap();
+    server.wait_for("settled");
+    // It was given, and the ledger has it.
+    refused(&server);
 }

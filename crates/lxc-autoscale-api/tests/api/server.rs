@@ -204,8 +204,14 @@ fn root_is_answered_and_the_change_is_logged() {
         line.contains("[INFO]") && line.contains("caller=uid:") && line.contains("duration_ms="),
         "{line}"
     );
-    let file = fs::read_to_string(node.root().join("api.log")).unwrap();
-    assert!(file.contains("set the cores of container 104 to 4: done"), "{file}");
+    // The file gets each line a moment after the output.
+    let has_line = || {
+        let file = fs::read_to_string(node.root().join("api.log")).unwrap();
+        file.contains("set the cores of container 104 to 4: done")
+    };
+    while !has_line() {
+        std::thread::yield_now();
+    }
 }
 
 #[test]

@@ -36,7 +36,9 @@ async fn a_call_that_goes_on_is_not_killed_and_blocks_its_container() {
     );
     let api = node.api();
     let post = |vm_id: u32| request("POST", "/scale/cores", Some(json!({"vm_id": vm_id, "cores": 4})));
-    send(&api, post(104)).await.assert_error(504, "pct_timed_out");
+    let mut decided = post(104);
+    decided.headers_mut().insert("x-purpose", "decision 4711".parse().unwrap());
+    send(&api, decided).await.assert_error(504, "pct_timed_out");
     fs::remove_file(node.root().join("hook/set")).unwrap();
     send(&api, post(104)).await.assert_error(409, "change_in_progress");
     send(&api, post(102)).await.data();
@@ -55,7 +57,7 @@ async fn a_call_that_goes_on_is_not_killed_and_blocks_its_container() {
         tokio::task::yield_now().await;
     }
     assert!(node.conf(104).unwrap().contains("cores: 4\n"));
-    // The change counts as the server's own, as if it had been in time.
+    // The change counts as the server's own, as if it had been in time, and says whose decision it was.
     let page = send(&api, request("GET", "/ledger?vm_id=104", None)).await;
     let rows: Vec<String> = page.data()["entries"]
         .as_array()
@@ -63,7 +65,7 @@ async fn a_call_that_goes_on_is_not_killed_and_blocks_its_container() {
         .iter()
         .map(|entry| format!("{} {} {} {}", entry["before"], entry["after"], entry["caller"], entry["why"]))
         .collect();
-    assert_eq!(rows, [r#"2.0 4.0 "uid:0" "request""#]);
+    assert_eq!(rows, [r#"2.0 4.0 "uid:0" "request: decision 4711""#]);
     let text = fs::read_to_string(&node.config.audit.file).unwrap();
     let of_104 = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     let of_104: Vec<Value> = of_104.filter(|line| line["change"] == 1).collect();

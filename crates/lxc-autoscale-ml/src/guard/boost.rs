@@ -43,6 +43,8 @@ pub struct ApiChange {
     pub after: Option<f64>,
     /// Whether it was the beginning or the end of a boost.
     pub by_boost: bool,
+    /// Whether it carried out a decision of ours.
+    pub by_us: bool,
 }
 
 /// The resource that a size belongs to; `None` for one that is not scaled here.
@@ -69,6 +71,7 @@ pub fn changes(page: &[LedgerEntry], of: Resource, allocation: Option<Allocation
         before: shown(entry.resource, entry.before),
         after: shown(entry.resource, entry.after),
         by_boost: entry.is_by_boost(),
+        by_us: entry.decision().is_some(),
     })
     .collect()
 }
@@ -116,6 +119,18 @@ mod tests {
             ]
         );
         assert_eq!(shown(Resource::Memory), [(Some(2048.0), Some(512.0), false)]);
+        for (why, is_ours) in [
+            ("request: decision 4711", true),
+            ("request: plan applied, decision 12", true),
+            ("request", false),
+            ("request: decision of the board", false),
+            ("undo: decision 4711", false),
+            ("boost: decision 4711", false),
+        ] {
+            let page = [entry(1, SizeOf::Memory, Some(512.0), Some(768.0), why)];
+            let read = changes(&page, Resource::Memory, Some(has));
+            assert_eq!(read.iter().map(|it| it.by_us).collect::<Vec<_>>(), [is_ours], "{why}");
+        }
         let boost = Boost { size: 8.0, ends: at(60) };
         assert_eq!((boost.left(at(0)), boost.left(at(60)), boost.left(at(61))), (Some(60), None, None));
     }

@@ -5,8 +5,8 @@
 //! neither grown, except after running out of memory, nor shrunk. A change is somebody else's if two records show
 //! different sizes and none of our changes lies between them, or if a record does not show the size that we set: the
 //! API had read that size back, so somebody has changed it again since. It stays open until the API has reported its
-//! own changes ([`super::boost`]): the beginning and end of a boost say nothing about the time after it. An open change
-//! counts as manual.
+//! own changes ([`super::boost`]): the beginning and end of a boost say nothing about the time after it, and a call of
+//! ours may have ended long after we were told that nobody knows whether it will. An open change counts as manual.
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -56,8 +56,8 @@ struct Open {
 }
 
 impl Open {
-    /// Whether it was made by the boosts among `changes`, oldest first, and by nothing else.
-    fn is_boost(&self, changes: &[ApiChange]) -> bool {
+    /// Whether it was made by the boosts and by what we asked for among `changes`, oldest first, and by nothing else.
+    fn is_nobodys_will(&self, changes: &[ApiChange]) -> bool {
         let Manual { at, from, size } = self.manual;
         let mut has = from;
         for change in changes.iter().filter(|it| self.since - SLACK <= it.at && it.at <= at + TOLD_AFTER) {
@@ -65,7 +65,7 @@ impl Open {
             if SAME <= (before - has).abs() {
                 continue;
             }
-            if !change.by_boost {
+            if !change.by_boost && !change.by_us {
                 return false;
             }
             has = after;
@@ -140,7 +140,7 @@ impl Sizes {
     pub fn explain(&mut self, changes: &[ApiChange], asked: Timestamp) -> Option<Manual> {
         let mut by_hand = None;
         for open in std::mem::take(&mut self.open) {
-            if open.is_boost(changes) {
+            if open.is_nobodys_will(changes) {
                 continue;
             }
             if open.manual.at + TOLD_AFTER <= asked {
@@ -312,13 +312,15 @@ mod tests {
         assert_eq!(sizes.manual(), None);
     }
 
-    /// Changes by the API: (time, before, after), with a `b` for the beginning or end of a boost.
+    /// Changes by the API: (time, before, after), with a `b` for the beginning or end of a boost, and a `d` for a
+    /// decision of ours.
     fn told(changes: &[(i64, f64, f64, char)]) -> Vec<ApiChange> {
         let change = |(seconds, before, after, kind): &(i64, f64, f64, char)| ApiChange {
             at: at(*seconds),
             before: Some(*before),
             after: Some(*after),
             by_boost: *kind == 'b',
+            by_us: *kind == 'd',
         };
         changes.iter().map(change).collect()
     }
@@ -338,6 +340,13 @@ mod tests {
             // A boost at another time or to another size explains nothing.
             (vec![(600, 2.0), (660, 8.0)], vec![(30, 2.0, 8.0, 'b')], Some((660, 2.0, 8.0))),
             (vec![(0, 2.0), (60, 6.0)], vec![(30, 2.0, 8.0, 'b')], Some((60, 2.0, 6.0))),
+            // A call of ours whose outcome was unknown, and that ended late; and what somebody did after it.
+            (vec![(0, 2.0), (600, 3.0)], vec![(590, 2.0, 3.0, 'd')], None),
+            (
+                vec![(0, 2.0), (600, 4.0)],
+                vec![(580, 2.0, 3.0, 'd'), (590, 3.0, 4.0, 'r')],
+                Some((600, 2.0, 4.0)),
+            ),
             // A size set by hand before a boost is respected after it.
             (
                 vec![(0, 1.0), (60, 2.0), (120, 8.0), (180, 2.0)],

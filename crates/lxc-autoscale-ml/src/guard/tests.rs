@@ -200,6 +200,7 @@ fn boost(begin: i64, end: i64, base: f64, size: f64) -> [ApiChange; 2] {
         before: Some(before),
         after: Some(after),
         by_boost: true,
+        by_us: false,
     };
     [change(begin, base, size), change(end, size, base)]
 }

@@ -24,6 +24,7 @@ use crate::changes::{Changes, Lack};
 use crate::exporter::DONE;
 use crate::gate::{Gate, Ticket};
 use crate::ledger::{self, Changed, identities};
+use crate::params::SnapshotName;
 use crate::state::AppState;
 use crate::store::{Store, StoreError};
 
@@ -108,6 +109,9 @@ pub async fn begin(state: &AppState) -> Result<(), StoreError> {
         } else {
             tracing::warn!(number, summary, "the server ended in the middle of this");
         }
+        if let Some(more) = more_memory(state.changes().host(), &open).await {
+            state.changes().budget().promise(open.number, more);
+        }
         found.push((open, told));
     }
     for group in in_turns(found) {
@@ -130,6 +134,27 @@ pub async fn begin(state: &AppState) -> Result<(), StoreError> {
     tokio::spawn(leftovers::drop_all(AppState::clone(state)));
     tokio::spawn(identities::learn(AppState::clone(state)));
     Ok(())
+}
+
+/// How much more memory an interrupted change gives its container, in MiB, or may yet. Whether that ran is recorded for
+/// a rollback only.
+async fn more_memory(host: &dyn ContainerHost, open: &Open) -> Option<u64> {
+    let before = open.before.as_ref()?;
+    let then = match &open.asked.order.task {
+        Task::SetMemory { memory_mib, .. } => *memory_mib,
+        Task::Rollback { vmid, name } if before.running == Some(true) => {
+            let name = SnapshotName::new(name).ok()?;
+            match host.settings_in(*vmid, &name).await {
+                Ok(then) => then.memory_mb.get(),
+                Err(error) => {
+                    tracing::warn!(%vmid, %name, error = %ErrorChain(&error), "cannot read how much memory a rollback gives");
+                    return None;
+                }
+            }
+        }
+        _ => return None,
+    };
+    then.checked_sub(before.config.memory_mb.get()).filter(|more| 0 < *more)
 }
 
 /// Groups the changes that have containers in common, because they are settled one after the other. There are such
@@ -189,7 +214,10 @@ pub(crate) async fn follow(changes: &Changes, number: i64, tickets: Vec<Ticket>)
     let open = loop {
         match changes.store().with(move |connection| table::open_change(connection, number)).await {
             Ok(Some(open)) => break open,
-            Ok(None) => return,
+            Ok(None) => {
+                changes.budget().release(number);
+                return;
+            }
             Err(error) => {
                 tracing::warn!(number, error = %ErrorChain(&error), "cannot read what a change was to do");
             }
