@@ -47,8 +47,10 @@ pub struct Settings {
 /// Evaluates a snapshot.
 pub fn evaluate(settings: &Settings, snapshot: &Snapshot, mut previous: State) -> Outcome {
     let now = snapshot.summary.collection_start_time;
-    let uptime = snapshot.summary.node.as_ref().and_then(|node| node.uptime_seconds);
-    let uptime = uptime.filter(|seconds| seconds.is_finite()).map(|seconds| Uptime { at: now, seconds });
+    let node = snapshot.summary.node.as_ref();
+    let boot = node.and_then(|node| node.boot_id);
+    let uptime = node.and_then(|node| node.uptime_seconds).filter(|seconds| seconds.is_finite());
+    let uptime = uptime.map(|seconds| Uptime { at: now, seconds, boot });
     let clock_step = uptime.and_then(|uptime| previous.clock_step(uptime));
     if let Some(step) = clock_step {
         previous.move_times(step);

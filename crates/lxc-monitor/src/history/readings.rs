@@ -105,7 +105,12 @@ impl Counters {
 impl Readings {
     /// Without any values.
     pub fn empty(at_ms: i64) -> Self {
-        let run = Run { at_seconds: at_ms as f64 / 1e3, node_uptime_seconds: None, uptime_seconds: None };
+        let run = Run {
+            at_seconds: at_ms as f64 / 1e3,
+            node_uptime_seconds: None,
+            uptime_seconds: None,
+            boot: None,
+        };
         Self { at_ms, run, levels: Codes::NONE, counters: Counters::default() }
     }
 
@@ -195,7 +200,7 @@ fn container(record: &ContainerRecord, run: Run) -> Readings {
 
 fn node(at_ms: i64, record: &NodeRecord, containers: usize) -> Readings {
     let mut readings = Readings::empty(at_ms);
-    readings.run.node_uptime_seconds = record.uptime_seconds;
+    (readings.run.node_uptime_seconds, readings.run.boot) = (record.uptime_seconds, record.boot_id);
     let levels = [
         (Metric::Cpu, record.cpu_cores_used),
         (Metric::Cpus, record.cpus.map(f64::from)),
@@ -278,6 +283,7 @@ impl Rates {
             at_seconds: cycle.at_ms as f64 / 1e3,
             node_uptime_seconds: node.and_then(|(.., readings)| readings.run.node_uptime_seconds),
             uptime_seconds: None,
+            boot: node.and_then(|(.., readings)| readings.run.boot),
         });
         let forget_ms = 24 * 60 * 60 * 1000;
         self.previous.retain(|(_, last)| (cycle.at_ms - last.at_ms).abs() < forget_ms);

@@ -273,6 +273,7 @@ fn node(busy_ticks: u64, total_ticks: u64) -> NodeSample {
         name: Ok("proxmox".to_owned()),
         kernel: Ok("6.8.12-4-pve".to_owned()),
         uptime_seconds: Ok(2000.0),
+        boot_id: Ok("0a9cb1de7a5e4f7c".parse().unwrap()),
         cpu: Ok(NodeCpuTime {
             busy_ticks,
             iowait_ticks: busy_ticks / 2,
