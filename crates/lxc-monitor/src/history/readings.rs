@@ -63,6 +63,7 @@ impl Cycle {
             name: name.as_deref(),
             // The node remains the node.
             may_be_another: *series != Series::NODE && rates.may_be_another(*series, readings),
+            up_since_ms: rates.up_since_if_unknown(*series, readings),
         })
     }
 }
@@ -256,6 +257,19 @@ impl Rates {
         let place = self.previous.binary_search_by_key(&series, |(known, _)| *known);
         let Ok((_, last)) = place.map(|place| &self.previous[place]) else { return true };
         now.run.restarted_since(&last.run).unwrap_or(last.cycle != self.n_cycles)
+    }
+
+    /// Since when a series has been running of which nothing is known from before, in milliseconds since the epoch.
+    pub fn up_since_if_unknown(&self, series: Series, now: &Readings) -> Option<i64> {
+        if self.previous.binary_search_by_key(&series, |(known, _)| *known).is_ok() {
+            return None;
+        }
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "an uptime is far less than the age of the universe"
+        )]
+        let up_ms = (1000.0 * now.run.uptime_seconds?) as i64;
+        now.at_ms.checked_sub(up_ms)
     }
 
     /// The samples of a cycle, in the order of its series.
