@@ -468,6 +468,43 @@ fn a_tag_that_cannot_be_read_is_the_one_that_was() {
     assert_eq!(run(&settings, &[unread(0)]).0, ["0 cpu fired"]);
 }
 
+const STOPPED: Rule =
+    Rule { metric: Metric::Stopped, trigger: 1.0, clear: 0.0, for_seconds: 0, clear_for_seconds: 0, ..CPU };
+
+/// What a notification calls it, and whether it starts with the node, must not depend on whether Proxmox answers just now.
+#[test]
+fn a_name_that_cannot_be_read_is_the_one_that_was() {
+    let settings = settings(&[("cpu", Rule { for_seconds: 0, ..CPU }), ("stopped", STOPPED)]);
+    let configured = |second, percent, text: Option<&str>| {
+        let mut snapshot = cpu(second, percent);
+        let record = snapshot.containers.get_mut(&vmid(104)).unwrap();
+        record.configuration = text.map(|text| ContainerConfig::parse(text).0.into());
+        if text.is_none() {
+            record.missing.insert("configuration", "pmxcfs hangs".into());
+        }
+        snapshot
+    };
+    let mut state = State::default();
+    let mut named = Vec::new();
+    let mut stopped = empty(180);
+    stopped.summary.stopped_containers.push(vmid(104));
+    for snapshot in [
+        configured(0, 10.0, Some("hostname: web\nonboot: 1\n")),
+        configured(60, 95.0, None),
+        configured(120, 10.0, None),
+        stopped,
+    ] {
+        // As over a restart.
+        let kept = serde_json::to_string(&state).unwrap();
+        let outcome = evaluate(&settings, &snapshot, serde_json::from_str(&kept).unwrap());
+        let alert = |transition: &Transition| (transition.alert.rule.clone(), transition.alert.name.clone());
+        named.extend(outcome.transitions.iter().map(alert));
+        state = outcome.state;
+    }
+    assert!(named.contains(&("cpu".to_owned(), Some("web".to_owned()))), "{named:?}");
+    assert!(named.contains(&("stopped".to_owned(), Some("web".to_owned()))), "{named:?}");
+}
+
 #[test]
 fn a_healthy_node_is_quiet_under_the_default_rules() {
     let settings = AlertsConfig::default().settings(std::time::Duration::from_mins(1));

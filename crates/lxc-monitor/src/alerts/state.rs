@@ -102,6 +102,9 @@ pub struct Remembered {
     /// Whether it starts with the node.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub onboot: bool,
+    /// Its name, as far as known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// Its tags; absent if its configuration could never be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tags: Option<Vec<String>>,

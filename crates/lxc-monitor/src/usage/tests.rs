@@ -16,7 +16,8 @@ use crate::sample::{
 };
 
 const MIB: u64 = 1 << 20;
-const NODE: NodeFacts = NodeFacts { cpus: Some(4), swap_total: Some(1024 * MIB) };
+const NODE: NodeFacts =
+    NodeFacts { cpus: Some(4), swap_total: Some(1024 * MIB), uptime_seconds: None, boot: None };
 
 fn moment(seconds: f64) -> Moment {
     let begin: Timestamp = "2026-11-23T17:20:00Z".parse().unwrap();
