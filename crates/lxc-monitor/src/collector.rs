@@ -65,6 +65,8 @@ pub struct Collector {
     pools: Reading<Pools>,
     /// What the next rates need of the last samples.
     baselines: ById<Arc<Baseline>>,
+    /// The same of those that were not in the newest record of the monitor before, if there is one.
+    unrecorded: Option<Arc<Baseline>>,
     /// What was found out about each running container, its open files among it.
     known: ById<Known>,
     handle_budget: Arc<HandleBudget>,
@@ -198,6 +200,7 @@ impl Collector {
             not_read: None,
             pools: Err(Missing::because(NOT_READ_YET)),
             baselines: ById::default(),
+            unrecorded: None,
             known: ById::default(),
             handle_budget: handle_budget(config),
             node_files: None,
@@ -218,6 +221,7 @@ impl Collector {
             self.inventory = Arc::new(Inventory::Unknown(Missing::because(NOT_READ_YET)));
             self.pools = Err(Missing::because(NOT_READ_YET));
             self.baselines.clear();
+            self.unrecorded = None;
             self.known.clear();
             self.node_files = None;
             self.node = None;
@@ -244,6 +248,7 @@ impl Collector {
             self.baselines.put(*vmid, Baseline::of_record(record, node).into());
         }
         self.baselines.settle();
+        self.unrecorded = Some(Baseline::without_record(&newest.summary).into());
     }
 
     /// Measures everything once.
@@ -388,6 +393,12 @@ impl Collector {
     fn measure(&mut self, survey: Survey, begun: Moment) -> Snapshot {
         let Survey { node, tables, hierarchy, in_groups, sockets } = survey;
         let mut containers = discovery::containers(&self.inventory, in_groups, sockets.as_ref());
+        if self.not_read.is_some() {
+            // One that came since the last list is measured, too, or the sums would be without it.
+            for vmid in sockets.iter().flatten() {
+                containers.entry(*vmid).or_insert(Some(true));
+            }
+        }
         self.forget_notices_of_others(&containers);
         self.handle_budget.keep_back_for(containers.len());
         // Containers that are no more: their handles go.
@@ -433,7 +444,7 @@ impl Collector {
         version: CgroupVersion,
         gathered: &mut Gathered,
     ) {
-        let previous = self.baselines.take(vmid);
+        let previous = self.baselines.take(vmid).or_else(|| self.unrecorded.clone());
         let (trouble, is_known) = match look {
             Ok(Look::Measured(measured, known)) => {
                 let was_read_in_full = known.was_read_in_full();
@@ -501,7 +512,7 @@ impl Collector {
                     Some(missing) => Err(missing.clone()),
                     None => self.inventory.configuration(vmid),
                 };
-                let previous = self.baselines.get(vmid);
+                let previous = self.baselines.get(vmid).or_else(|| self.unrecorded.clone());
                 (vmid, Task { vmid, socket, configuration, previous, known: self.known.take(vmid) })
             })
             .collect();

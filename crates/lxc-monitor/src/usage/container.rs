@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use lxc_autoscale_core::snapshot::{
-    ContainerRecord, ContainerState, Limits, MemoryBreakdown, NodeRecord, PressureSet, Throttling,
+    ContainerRecord, ContainerState, Limits, MemoryBreakdown, NodeRecord, PressureSet, Summary, Throttling,
 };
 use lxc_autoscale_core::units::bytes_to_mib;
 use lxc_autoscale_core::{BootId, Run};
@@ -60,6 +60,24 @@ pub struct Baseline {
 impl Baseline {
     /// What the newest record of the monitor before tells: how far its totals had come.
     pub fn of_record(record: &ContainerRecord, node: Option<&NodeRecord>) -> Self {
+        let counters = (IoCounter::of_record(record), TrafficCounter::of_record(record));
+        Self::recorded(counters, Run::of(record, node))
+    }
+
+    /// What the newest snapshot of the monitor before tells of a container that is not in it: if it ran then, it could not
+    /// be looked at, and it is not known how far its totals had come.
+    pub fn without_record(newest: &Summary) -> Self {
+        let node = newest.node.as_ref();
+        let then = Run {
+            at_seconds: newest.collection_end_time.as_seconds(),
+            node_uptime_seconds: node.and_then(|node| node.uptime_seconds),
+            uptime_seconds: None,
+            boot: node.and_then(|node| node.boot_id),
+        };
+        Self::recorded((IoCounter::LOST, TrafficCounter::lost()), then)
+    }
+
+    fn recorded((io, traffic): (IoCounter, TrafficCounter), run: Run) -> Self {
         let first = || Missing::because(FIRST_SAMPLE);
         Self {
             init: Err(first()),
@@ -67,9 +85,9 @@ impl Baseline {
             throttling: Err(first()),
             quota_cores: Err(first()),
             cpuset_cpus: Err(first()),
-            io: Some(IoCounter::of_record(record)),
-            traffic: Some(TrafficCounter::of_record(record)),
-            recorded: Some(Run::of(record, node).into()),
+            io: Some(io),
+            traffic: Some(traffic),
+            recorded: Some(run.into()),
         }
     }
 

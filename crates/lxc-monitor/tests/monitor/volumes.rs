@@ -1,9 +1,11 @@
 //! Volumes and interfaces that are attached and detached while a container runs.
 
+use lxc_autoscale_core::metrics_file::MetricsReader;
 use lxc_autoscale_core::snapshot::Snapshot;
 use lxc_monitor::collector::Collector;
 
 use crate::fixture::{Node, cycle, record};
+use crate::program::{self, Daemon};
 use crate::trees::node_v2;
 
 const SECTOR: u64 = 512;
@@ -146,9 +148,13 @@ fn what_is_not_known_of_before_a_restart_leaves_the_first_total_unknown() {
     assert_eq!(with(&|record| record.uptime_seconds = None), [(None, None), all]);
     // It has been restarted: its counters begin at nothing.
     assert_eq!(with(&|record| record.uptime_seconds = Some(1e6)), [all; 2]);
-    // A container that has no record is new.
+    // It ran when the newest record was made, and could not be looked at.
     let mut without = newest.clone();
     without.containers = lxc_autoscale_core::snapshot::ContainerRecords::new();
+    let mut collector = restarted(&node, &without);
+    assert_eq!([0; 2].map(|_| sectors_read(&cycle(&mut collector))), [None, Some(1000)]);
+    // One that was started since is new.
+    without.summary.node.as_mut().unwrap().uptime_seconds = Some(900.0);
     assert_eq!(sectors_read(&cycle(&mut restarted(&node, &without))), Some(1000));
 }
 
@@ -212,4 +218,31 @@ fn what_an_interface_carried_before_it_was_attached_is_not_the_containers() {
     assert_eq!(received(&[(0, 1030)]), Some(1035));
     assert_eq!(received(&[(0, 2)]), None, "another one with its name");
     assert_eq!(received(&[(0, 5)]), Some(1038));
+}
+
+/// The program, with an interface that was attached before it is restarted.
+#[test]
+fn the_program_goes_on_from_its_newest_record() {
+    let node = program::node();
+    let end = |mut daemon: Daemon| {
+        daemon.signal(rustix::process::Signal::TERM);
+        daemon.wait_for("lxc-monitor ends");
+        daemon.process.wait().unwrap();
+    };
+    let measured = |daemon: &mut Daemon| {
+        daemon.wait_for("measured 1 running container");
+        daemon.wait_for("measured 1 running container");
+    };
+    let mut daemon = Daemon::start(&node.config_file());
+    measured(&mut daemon);
+    node.append("proc/net/dev", "veth104i1: 0 0 0 0 0 0 0 0 1099511627776 12 1 2 0 0 0 0");
+    measured(&mut daemon);
+    end(daemon);
+    let mut daemon = Daemon::start(&node.config_file());
+    measured(&mut daemon);
+    end(daemon);
+    let read = MetricsReader::new(node.path("metrics.json")).read_new().unwrap();
+    let received =
+        read.snapshots.iter().map(|snapshot| record(snapshot, 104).network_usage.unwrap().rx_bytes);
+    assert_eq!(received.collect::<std::collections::BTreeSet<_>>(), [1152].into());
 }

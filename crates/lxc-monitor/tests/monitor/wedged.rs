@@ -164,6 +164,12 @@ fn a_cluster_file_system_that_is_not_mounted_is_missed() {
         let reason = known.missing.reason(field).unwrap();
         assert!(reason.ends_with("pve/lxc` does not exist"), "{field}: {reason}");
     }
+    // One that comes meanwhile is measured, and belongs into the sums.
+    node.start(106, 7106);
+    container(&node, 106, 7106);
+    std::fs::remove_dir_all(node.path("pve/lxc")).unwrap();
+    let snapshot = cycle(&mut collector);
+    assert_eq!(record(&snapshot, 106).process_count, Some(3));
     std::fs::rename(node.path("elsewhere"), node.path("pve/lxc")).unwrap();
     let known = cycle(&mut collector);
     assert!(record(&known, 104).configuration.is_some() && record(&known, 104).pool.is_some());
