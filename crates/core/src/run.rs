@@ -92,7 +92,7 @@ impl Run {
     }
 
     /// Whether the node is known to have been restarted since that boot.
-    pub fn is_of_another_boot(&self, earlier: Option<BootId>) -> bool {
+    fn is_of_another_boot(&self, earlier: Option<BootId>) -> bool {
         self.boot.zip(earlier).is_some_and(|(now, before)| now != before)
     }
 
