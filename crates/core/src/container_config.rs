@@ -4,6 +4,8 @@
 //! description; everything from the first `[section]` on is pending changes or snapshots, which are ignored here.
 //! Proxmox drops lines it cannot parse with a warning; this parser also keeps the rest, and reports them.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 use crate::Mebibytes;
@@ -163,10 +165,20 @@ fn parse_bool(value: &str) -> Result<bool, &'static str> {
     }
 }
 
-/// Whether `wanted` is one of these tags, whatever its case: Proxmox stores tags in small letters unless the datacenter is
-/// set up otherwise, and people write them in configurations as they like.
+/// A tag as tags are compared: Proxmox stores them in small letters unless the datacenter is set up otherwise, shows them
+/// as somebody wrote them, and people write them in configurations as they like.
+pub fn folded_tag(tag: &str) -> Cow<'_, str> {
+    if tag.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        tag.to_ascii_lowercase().into()
+    } else {
+        tag.into()
+    }
+}
+
+/// Whether `wanted` is one of these tags, [folded](folded_tag).
 pub fn has_tag(tags: &[String], wanted: &str) -> bool {
-    tags.iter().any(|tag| tag.eq_ignore_ascii_case(wanted))
+    let wanted = folded_tag(wanted);
+    tags.iter().any(|tag| folded_tag(tag) == wanted)
 }
 
 /// Tags are separated by `;`, `,` or blanks.
@@ -236,6 +248,17 @@ cores: 1
 memory: 64
 snaptime: 1714551072
 ";
+
+    #[test]
+    fn a_tag_is_the_same_in_small_and_capital_letters() {
+        let tags = ["Prod".to_owned(), "größe".to_owned()];
+        for (wanted, want) in
+            [("prod", true), ("PROD", true), ("größe", true), ("GRÖSSE", false), ("pro", false)]
+        {
+            assert_eq!(has_tag(&tags, wanted), want, "{wanted}");
+        }
+        assert_eq!((folded_tag("Prod"), folded_tag("größe")), ("prod".into(), "größe".into()));
+    }
 
     #[test]
     fn the_current_section_is_read_and_nothing_after_it() {

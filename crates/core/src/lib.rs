@@ -49,6 +49,6 @@ pub use error_chain::ErrorChain;
 pub use local_zone::local_zone;
 pub use nearest::nearest;
 pub use record_time::RecordTime;
-pub use run::Run;
+pub use run::{BootId, Run};
 pub use units::{Cores, Mebibytes};
 pub use vmid::Vmid;

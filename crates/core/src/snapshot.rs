@@ -19,7 +19,7 @@ use crate::missing::MissingFields;
 use crate::notification::Severity;
 pub use crate::records::ContainerRecords;
 use crate::table::Table;
-use crate::{RecordTime, Vmid};
+use crate::{BootId, RecordTime, Vmid};
 
 /// The version of the fields below, in [`Summary::schema_version`]; files of the original have none.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -511,6 +511,10 @@ pub struct NodeRecord {
     /// Seconds since it booted, from the same reading as the uptimes of the containers in the same snapshot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uptime_seconds: Option<f64>,
+    /// Which boot that is since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
+    pub boot_id: Option<BootId>,
     /// CPUs online.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpus: Option<u32>,

@@ -110,14 +110,18 @@ impl BlockDevices {
         let named = by_device
             .iter()
             .filter(|(number, io)| **io != DeviceIo::default() && self.role(**number) != Role::Excluded);
-        let name = |(major, minor): (u32, u32)| match self.devices.get(&(major, minor)) {
+        BlockIo {
+            counts: IoCounts::Parts(by_device.iter().map(|(number, io)| self.part(*number, *io)).collect()),
+            devices: named.map(|(number, io)| (self.name(*number), *io)).collect(),
+        }
+    }
+
+    /// What a device is called in a record.
+    pub(crate) fn name(&self, (major, minor): (u32, u32)) -> String {
+        match self.devices.get(&(major, minor)) {
             Some(device) => device.name.clone(),
             // Removed since: its numbers are the name the kernel uses here.
             None => format!("{major}:{minor}"),
-        };
-        BlockIo {
-            counts: IoCounts::Parts(by_device.iter().map(|(number, io)| self.part(*number, *io)).collect()),
-            devices: named.map(|(number, io)| (name(*number), *io)).collect(),
         }
     }
 

@@ -45,7 +45,7 @@ const MAX_HANGING: usize = 24;
 /// At this interval and longer ones nothing is kept open: twenty files are opened in a fifth of a millisecond, and take
 /// 90 KiB of the kernel's memory for as long as they are.
 const KEEP_HANDLES_BELOW: Duration = Duration::from_secs(10);
-/// Files of the node that are kept open at most; there are sixteen.
+/// Files of the node that are kept open at most; there are seventeen.
 const NODE_FILES: u64 = 32;
 
 /// Makes the snapshots; keeps what the next one needs of the last.
@@ -59,10 +59,14 @@ pub struct Collector {
     container_reads: Isolation<Vmid>,
     filesystem_reads: Isolation<Vmid>,
     inventory: Arc<Inventory>,
+    /// Why it is not of this cycle; `None` where it is.
+    not_read: Option<Missing>,
     /// The pool of each container that is in one.
     pools: Reading<Pools>,
     /// What the next rates need of the last samples.
     baselines: ById<Arc<Baseline>>,
+    /// The same of those that were not in the newest record of the monitor before, if there is one.
+    unrecorded: Option<Arc<Baseline>>,
     /// What was found out about each running container, its open files among it.
     known: ById<Known>,
     handle_budget: Arc<HandleBudget>,
@@ -193,8 +197,10 @@ impl Collector {
             container_reads: Isolation::new(&threads, TURNS, MAX_HANGING),
             filesystem_reads: Isolation::new(&threads, TURNS, MAX_HANGING),
             inventory: Arc::new(Inventory::Unknown(Missing::because(NOT_READ_YET))),
+            not_read: None,
             pools: Err(Missing::because(NOT_READ_YET)),
             baselines: ById::default(),
+            unrecorded: None,
             known: ById::default(),
             handle_budget: handle_budget(config),
             node_files: None,
@@ -215,6 +221,7 @@ impl Collector {
             self.inventory = Arc::new(Inventory::Unknown(Missing::because(NOT_READ_YET)));
             self.pools = Err(Missing::because(NOT_READ_YET));
             self.baselines.clear();
+            self.unrecorded = None;
             self.known.clear();
             self.node_files = None;
             self.node = None;
@@ -229,6 +236,19 @@ impl Collector {
         }
         self.collection = config.collection.clone();
         self.full_look_every = config.full_look_every();
+    }
+
+    /// Goes on with the totals in the newest record of the monitor before.
+    ///
+    /// Without it, those of a container that goes on running would jump by what was attached or detached since the monitor
+    /// before looked at it first.
+    pub fn go_on_from(&mut self, newest: &Snapshot) {
+        let node = newest.summary.node.as_ref();
+        for (vmid, record) in &newest.containers {
+            self.baselines.put(*vmid, Baseline::of_record(record, node).into());
+        }
+        self.baselines.settle();
+        self.unrecorded = Some(Baseline::without_record(&newest.summary).into());
     }
 
     /// Measures everything once.
@@ -287,23 +307,25 @@ impl Collector {
         move || Ok((known.refreshed(&pve, clock::now())?, pools::read(&pve)))
     }
 
-    /// Takes what was read of Proxmox; while it does not answer, what it said last stands.
+    /// Takes what was read of Proxmox. While it does not answer, the containers are those that it listed last; but how
+    /// they were configured then is not of now, and may be what we have changed since.
     fn take_inventory(&mut self, answer: Result<InventoryLook, String>) {
         let trouble = match answer {
             Ok((inventory, pools)) => {
                 self.inventory = Arc::new(inventory);
                 let trouble = pools.as_ref().err().map(ToString::to_string);
-                // What was known of them stands, as what is configured does.
-                if pools.is_ok() || self.pools.is_err() {
-                    self.pools = pools;
-                }
+                self.pools = pools;
                 self.notices.warn("pools", trouble);
                 None
             }
             Err(trouble) => Some(trouble),
         };
-        if let (Inventory::Unknown(_), Some(trouble)) = (&*self.inventory, &trouble) {
-            self.inventory = Arc::new(Inventory::Unknown(Missing::because(trouble.clone())));
+        self.not_read = trouble.clone().map(Missing::because);
+        if let Some(missing) = &self.not_read {
+            self.pools = Err(missing.clone());
+            if let Inventory::Unknown(_) = &*self.inventory {
+                self.inventory = Arc::new(Inventory::Unknown(missing.clone()));
+            }
         }
         self.notices.warn("configurations of the containers", trouble);
         if let Inventory::Proxmox(containers) = &*self.inventory {
@@ -349,6 +371,8 @@ impl Collector {
                     network_devices: procfs.network_devices(files).map_err(Missing::from),
                     uptime_seconds: node.uptime_seconds.clone(),
                     facts: NodeFacts {
+                        uptime_seconds: node.uptime_seconds.as_ref().ok().copied(),
+                        boot: node.boot_id.as_ref().ok().copied(),
                         cpus: node.cpu.as_ref().ok().map(|cpu| cpu.cpus),
                         swap_total: node.memory.as_ref().ok().map(|memory| memory.swap_total),
                     },
@@ -369,6 +393,12 @@ impl Collector {
     fn measure(&mut self, survey: Survey, begun: Moment) -> Snapshot {
         let Survey { node, tables, hierarchy, in_groups, sockets } = survey;
         let mut containers = discovery::containers(&self.inventory, in_groups, sockets.as_ref());
+        if self.not_read.is_some() {
+            // One that came since the last list is measured, too, or the sums would be without it.
+            for vmid in sockets.iter().flatten() {
+                containers.entry(*vmid).or_insert(Some(true));
+            }
+        }
         self.forget_notices_of_others(&containers);
         self.handle_budget.keep_back_for(containers.len());
         // Containers that are no more: their handles go.
@@ -414,7 +444,7 @@ impl Collector {
         version: CgroupVersion,
         gathered: &mut Gathered,
     ) {
-        let previous = self.baselines.take(vmid);
+        let previous = self.baselines.take(vmid).or_else(|| self.unrecorded.clone());
         let (trouble, is_known) = match look {
             Ok(Look::Measured(measured, known)) => {
                 let was_read_in_full = known.was_read_in_full();
@@ -422,6 +452,8 @@ impl Collector {
                 let (mut record, baseline) = match measured {
                     Measured::Whole { record, baseline } => (record, baseline),
                     Measured::ButFilesystem(sample) => {
+                        let previous =
+                            usage::placed(previous.as_ref(), &sample.cgroup.io, &self.block_devices);
                         let (record, baseline) = usage::container_record(previous.as_deref(), *sample, facts);
                         (record.into(), baseline.into())
                     }
@@ -476,8 +508,11 @@ impl Collector {
         let tasks: Vec<(Vmid, Task)> = containers
             .into_iter()
             .map(|(vmid, socket)| {
-                let configuration = self.inventory.configuration(vmid);
-                let previous = self.baselines.get(vmid);
+                let configuration = match &self.not_read {
+                    Some(missing) => Err(missing.clone()),
+                    None => self.inventory.configuration(vmid),
+                };
+                let previous = self.baselines.get(vmid).or_else(|| self.unrecorded.clone());
                 (vmid, Task { vmid, socket, configuration, previous, known: self.known.take(vmid) })
             })
             .collect();

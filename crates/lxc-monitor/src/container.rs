@@ -221,7 +221,8 @@ fn read(
     let measured = match filesystem {
         Some(filesystem) => {
             let sample = sample(filesystem);
-            let (record, baseline) = usage::container_record(task.previous.as_deref(), sample, tables.facts);
+            let previous = usage::placed(task.previous.as_ref(), &sample.cgroup.io, &tables.block_devices);
+            let (record, baseline) = usage::container_record(previous.as_deref(), sample, tables.facts);
             Measured::Whole { record: record.into(), baseline: baseline.into() }
         }
         None => Measured::ButFilesystem(sample(Err(Missing::because("not read yet"))).into()),

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use lxc_autoscale_core::metrics_file::WriteError;
+use lxc_autoscale_core::metrics_file::trust::Believed;
+use lxc_autoscale_core::metrics_file::{MetricsReader, WriteError};
 use lxc_autoscale_core::service::{self, Heartbeat, Wake};
 use lxc_autoscale_core::snapshot::Snapshot;
 use lxc_autoscale_core::{ErrorChain, config};
@@ -65,9 +66,13 @@ struct Sinks {
 /// # Errors
 /// [`DaemonError`] when it cannot start; nothing that happens later ends it.
 pub async fn run(config_path: &Path, config: MonitorConfig) -> Result<(), DaemonError> {
+    let (sinks, mut collector) = (Sinks::open(&config)?, Collector::new(&config));
+    if let Some(newest) = newest_record(&config) {
+        collector.go_on_from(&newest);
+    }
     let mut daemon = Daemon {
         config_path: config_path.to_owned(),
-        work: Arc::new(Mutex::new(Work { sinks: Sinks::open(&config)?, collector: Collector::new(&config) })),
+        work: Arc::new(Mutex::new(Work { collector, sinks })),
         config,
     };
     let mut heartbeat = Heartbeat::start(daemon.config.interval()).map_err(DaemonError::Signals)?;
@@ -89,6 +94,17 @@ pub async fn run(config_path: &Path, config: MonitorConfig) -> Result<(), Daemon
     daemon.apart(|work| work.sinks.finish()).await;
     tracing::info!("lxc-monitor ends");
     Ok(())
+}
+
+/// The newest record of the monitor before; those of the original count other things.
+fn newest_record(config: &MonitorConfig) -> Option<Snapshot> {
+    match MetricsReader::read_newest_by(&config.output.file, &Believed::own()) {
+        Ok(newest) => newest.filter(|newest| newest.summary.schema_version.is_some()),
+        Err(error) => {
+            tracing::warn!("{}; the totals of I/O and traffic begin anew", ErrorChain(&error));
+            None
+        }
+    }
 }
 
 impl Daemon {

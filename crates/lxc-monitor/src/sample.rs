@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use lxc_autoscale_core::ErrorChain;
 use lxc_autoscale_core::container_config::ContainerConfig;
 pub use lxc_autoscale_core::missing::Missing;
 pub use lxc_autoscale_core::procfs::{NodeCpuTime, NodeMemory};
@@ -17,6 +16,7 @@ use lxc_autoscale_core::snapshot::{
     PidsEvents, Pressure, Throttling,
 };
 use lxc_autoscale_core::table::Table;
+use lxc_autoscale_core::{BootId, ErrorChain};
 
 use crate::kernel_file::ReadError;
 
@@ -286,6 +286,8 @@ pub struct NodeSample {
     pub kernel: Reading<String>,
     /// Seconds since it booted.
     pub uptime_seconds: Reading<f64>,
+    /// Which boot that is since.
+    pub boot_id: Reading<BootId>,
     /// CPU time.
     pub cpu: Reading<NodeCpuTime>,
     /// The layout of its CPUs; `None` if the kernel does not provide it.

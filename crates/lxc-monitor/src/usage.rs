@@ -18,7 +18,7 @@ mod io;
 mod node;
 mod traffic;
 
-pub use container::{Baseline, NodeFacts, container_record};
+pub use container::{Baseline, NodeFacts, container_record, placed};
 pub use io::IoCounter;
 pub use node::{RunningTotals, node_record};
 

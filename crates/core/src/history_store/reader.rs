@@ -45,6 +45,7 @@ pub struct HistoryReader {
     connection: Connection,
     path: PathBuf,
     has_epochs: bool,
+    now_ms: i64,
 }
 
 /// A container that was ever recorded, or the node.
@@ -107,10 +108,17 @@ impl HistoryReader {
             schema::VERSION => {
                 let has_epochs =
                     connection.query_row(schema::HAS_EPOCHS, [], |row| row.get(0)).map_err(failed)?;
-                Ok(Some(Self { connection, path: path.to_owned(), has_epochs }))
+                Ok(Some(Self { connection, path: path.to_owned(), has_epochs, now_ms: i64::MAX }))
             }
             found => Err(HistoryError::Version { path: path.to_owned(), found, known: schema::VERSION }),
         }
+    }
+
+    /// Leaves out what was noted of the time after `now_ms`, when a clock was ahead: no container has got an id yet at a
+    /// time to come. Otherwise the present one would have no history until then.
+    #[must_use]
+    pub fn as_of(self, now_ms: i64) -> Self {
+        Self { now_ms, ..self }
     }
 
     /// The node and the container that has each number now, or had it last, by number.
@@ -144,10 +152,10 @@ impl HistoryReader {
                 return Ok(found);
             }
             let sql = "SELECT series, begins_ms, former FROM epochs
-                WHERE series BETWEEN 0 AND 4294967295 AND typeof(begins_ms) = 'integer'
+                WHERE series BETWEEN 0 AND 4294967295 AND typeof(begins_ms) = 'integer' AND begins_ms <= ?1
                 ORDER BY series, begins_ms";
             let mut statement = self.connection.prepare(sql)?;
-            let mut rows = statement.query([])?;
+            let mut rows = statement.query([self.now_ms])?;
             while let Some(row) = rows.next()? {
                 let series = Series::from_raw(row.get(0)?);
                 let before = found.last().filter(|before| before.series == series);
@@ -165,8 +173,10 @@ impl HistoryReader {
         if !self.has_epochs {
             return Ok(Epoch::ALL);
         }
-        let sql = "SELECT max(begins_ms) FROM epochs WHERE series = ?1 AND typeof(begins_ms) = 'integer'";
-        let begins_ms: Option<i64> = self.connection.query_row(sql, [series.get()], |row| row.get(0))?;
+        let sql = "SELECT max(begins_ms) FROM epochs
+            WHERE series = ?1 AND typeof(begins_ms) = 'integer' AND begins_ms <= ?2";
+        let key = (series.get(), self.now_ms);
+        let begins_ms: Option<i64> = self.connection.query_row(sql, key, |row| row.get(0))?;
         Ok(Epoch { begins_ms: begins_ms.unwrap_or(i64::MIN), ..Epoch::ALL })
     }
 

@@ -17,6 +17,12 @@ pub const EPOCHS: &str = "
 pub const HAS_EPOCHS: &str =
     "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'epochs')";
 
+/// Adds the containers that may have been replaced by others whose names could not be read yet, and since when. For the
+/// writer alone: readers learn of it when the name is known, by the epoch.
+pub const UNCONFIRMED: &str = "
+    CREATE TABLE IF NOT EXISTS unconfirmed (series INTEGER PRIMARY KEY, since_ms INTEGER NOT NULL);
+";
+
 /// Creates the other tables.
 pub const SQL: &str = "
     CREATE TABLE series (id INTEGER PRIMARY KEY, name TEXT NOT NULL);

@@ -7,13 +7,14 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use lxc_autoscale_core::Vmid;
 use lxc_autoscale_core::config::{BrokenRule, Validate};
+use lxc_autoscale_core::container_config::folded_tag;
 use lxc_autoscale_core::notification::Severity;
 use serde::{Deserialize, Deserializer, de};
 
 use super::defaults;
 use super::engine::Settings;
 use super::metric::{Direction, Scope, Unit};
-use super::rule::{self, Overrides, Rule, RuleEdit, RuleSet};
+use super::rule::{Overrides, Rule, RuleEdit, RuleSet};
 
 /// Longest hold time, in seconds: a week.
 const MAX_HOLD_SECONDS: u64 = 7 * 24 * 60 * 60;
@@ -53,7 +54,7 @@ impl AlertsConfig {
                 tags: self
                     .tags
                     .iter()
-                    .map(|(tag, overrides)| (rule::folded(tag).into_owned(), overrides.clone()))
+                    .map(|(tag, overrides)| (folded_tag(tag).into_owned(), overrides.clone()))
                     .collect(),
                 containers: self.containers.clone(),
             }
@@ -97,7 +98,7 @@ impl Validate for AlertsConfig {
         let mut seen = BTreeMap::new();
         for (tag, overrides) in &self.tags {
             check_tag(tag)?;
-            if let Some(other) = seen.insert(rule::folded(tag), tag) {
+            if let Some(other) = seen.insert(folded_tag(tag), tag) {
                 let problem = format!("is the same tag as `{other}`: small and capital letters are one");
                 return Err(BrokenRule::new(format!("alerts.tag.{tag}"), problem));
             }

@@ -47,8 +47,10 @@ pub struct Settings {
 /// Evaluates a snapshot.
 pub fn evaluate(settings: &Settings, snapshot: &Snapshot, mut previous: State) -> Outcome {
     let now = snapshot.summary.collection_start_time;
-    let uptime = snapshot.summary.node.as_ref().and_then(|node| node.uptime_seconds);
-    let uptime = uptime.filter(|seconds| seconds.is_finite()).map(|seconds| Uptime { at: now, seconds });
+    let node = snapshot.summary.node.as_ref();
+    let boot = node.and_then(|node| node.boot_id);
+    let uptime = node.and_then(|node| node.uptime_seconds).filter(|seconds| seconds.is_finite());
+    let uptime = uptime.map(|seconds| Uptime { at: now, seconds, boot });
     let clock_step = uptime.and_then(|uptime| previous.clock_step(uptime));
     if let Some(step) = clock_step {
         previous.move_times(step);
@@ -156,9 +158,13 @@ impl Cycle<'_> {
             Some(stored) => stored.onboot,
             None => is_unread && was.onboot,
         };
+        let name = match &record.configuration {
+            Some(stored) => stored.name.as_deref(),
+            None => was.name.as_deref().filter(|_| is_unread),
+        };
         let known = Known {
             vmid,
-            name: record.configuration.as_ref().and_then(|stored| stored.name.as_deref()),
+            name,
             record: Some(record),
             tags,
             oom_kills: counted_from
@@ -168,7 +174,11 @@ impl Cycle<'_> {
             stopped: Some(0.0),
         };
         self.container(&known, ClearReason::RuleOff);
+        let new_name = (name != was.name.as_deref()).then(|| name.map(str::to_owned));
         let new_tags = (tags != was.tags.as_deref()).then(|| tags.map(<[String]>::to_vec));
+        if let Some(name) = new_name {
+            self.remember(&mut was.name, name);
+        }
         if let Some(tags) = new_tags {
             self.remember(&mut was.tags, tags);
         }
@@ -185,7 +195,7 @@ impl Cycle<'_> {
     fn stopped(&mut self, vmid: Vmid, was: &mut Remembered) {
         let known = Known {
             vmid,
-            name: None,
+            name: was.name.as_deref(),
             record: None,
             tags: was.tags.as_deref(),
             oom_kills: None,
@@ -215,7 +225,7 @@ impl Cycle<'_> {
         let since = if self.was_away { since.map(|_| self.now) } else { since };
         let known = Known {
             vmid,
-            name: None,
+            name: was.name.as_deref(),
             record: None,
             tags: was.tags.as_deref(),
             oom_kills: None,

@@ -216,6 +216,24 @@ fn a_level_that_nobody_saw_held_was_not_held() {
     check_cpu(&[(0, 95.0), (60, 95.0), (-5000, 95.0), (-4900, 95.0)], &["-4900 cpu fired"]);
 }
 
+/// The node lost its power soon after it was started, and was up again for longer than it had been: its uptimes alone look
+/// as if only the clock had been set ahead, so that a hold time would stand still.
+#[test]
+fn a_reboot_is_not_a_clock_that_was_set() {
+    let look = |second: i64, uptime: f64, boot: &str| {
+        let mut snapshot = cpu(second, 95.0);
+        let node = snapshot.summary.node.get_or_insert_default();
+        node.uptime_seconds = Some(uptime);
+        node.boot_id = Some(boot.parse().unwrap());
+        snapshot
+    };
+    let (first, second) = ("0a9cb1de7a5e4f7c", "7777b1de7a5e4f7c");
+    let settings = settings(&[("cpu", Rule { for_seconds: 500, ..CPU })]);
+    let looks = |boot| [look(0, 100.0, first), look(500, 130.0, boot)];
+    assert_eq!(run(&settings, &looks(second)).0, ["500 cpu fired"]);
+    assert_eq!(run(&settings, &looks(first)).0, [""; 0], "the clock was set ahead by 470 s");
+}
+
 /// Seconds of the wall clock and of the node's uptime, with CPU usage.
 #[track_caller]
 fn check_clock(looks: &[(i64, f64, f64)], want: &[&str]) {
@@ -259,7 +277,7 @@ fn a_state_of_an_earlier_version_goes_on() {
     let state = serde_json::from_value(saved).unwrap();
     let outcome = evaluate(&settings(&[("cpu", CPU)]), &snapshot, state);
     assert_eq!(outcome.transitions.iter().map(shown).collect::<Vec<_>>(), ["100 cpu fired"]);
-    assert_eq!(outcome.state.last_uptime, Some(Uptime { at: at(100), seconds: 5000.0 }));
+    assert_eq!(outcome.state.last_uptime, Some(Uptime { at: at(100), seconds: 5000.0, boot: None }));
 }
 
 #[test]
@@ -448,6 +466,43 @@ fn a_tag_that_cannot_be_read_is_the_one_that_was() {
     assert_eq!(run(&settings, &[unread(0), unread(60)]).0, [""; 0]);
     settings.rules.tags.clear();
     assert_eq!(run(&settings, &[unread(0)]).0, ["0 cpu fired"]);
+}
+
+const STOPPED: Rule =
+    Rule { metric: Metric::Stopped, trigger: 1.0, clear: 0.0, for_seconds: 0, clear_for_seconds: 0, ..CPU };
+
+/// What a notification calls it, and whether it starts with the node, must not depend on whether Proxmox answers just now.
+#[test]
+fn a_name_that_cannot_be_read_is_the_one_that_was() {
+    let settings = settings(&[("cpu", Rule { for_seconds: 0, ..CPU }), ("stopped", STOPPED)]);
+    let configured = |second, percent, text: Option<&str>| {
+        let mut snapshot = cpu(second, percent);
+        let record = snapshot.containers.get_mut(&vmid(104)).unwrap();
+        record.configuration = text.map(|text| ContainerConfig::parse(text).0.into());
+        if text.is_none() {
+            record.missing.insert("configuration", "pmxcfs hangs".into());
+        }
+        snapshot
+    };
+    let mut state = State::default();
+    let mut named = Vec::new();
+    let mut stopped = empty(180);
+    stopped.summary.stopped_containers.push(vmid(104));
+    for snapshot in [
+        configured(0, 10.0, Some("hostname: web\nonboot: 1\n")),
+        configured(60, 95.0, None),
+        configured(120, 10.0, None),
+        stopped,
+    ] {
+        // As over a restart.
+        let kept = serde_json::to_string(&state).unwrap();
+        let outcome = evaluate(&settings, &snapshot, serde_json::from_str(&kept).unwrap());
+        let alert = |transition: &Transition| (transition.alert.rule.clone(), transition.alert.name.clone());
+        named.extend(outcome.transitions.iter().map(alert));
+        state = outcome.state;
+    }
+    assert!(named.contains(&("cpu".to_owned(), Some("web".to_owned()))), "{named:?}");
+    assert!(named.contains(&("stopped".to_owned(), Some("web".to_owned()))), "{named:?}");
 }
 
 #[test]

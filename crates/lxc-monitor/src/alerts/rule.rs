@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use lxc_autoscale_core::Vmid;
+use lxc_autoscale_core::container_config::folded_tag;
 use lxc_autoscale_core::notification::Severity;
 use serde::{Deserialize, Serialize};
 
@@ -71,7 +72,7 @@ pub struct Overrides {
 pub struct RuleSet {
     /// The rules, by name.
     pub rules: BTreeMap<String, Rule>,
-    /// Changes for the containers with a tag, which is [`folded`].
+    /// Changes for the containers with a tag, which is [folded](folded_tag).
     pub tags: BTreeMap<String, Overrides>,
     /// Changes for one container.
     pub containers: BTreeMap<Vmid, Overrides>,
@@ -122,7 +123,7 @@ impl RuleSet {
     pub fn for_container(&self, name: &str, rule: Rule, vmid: Vmid, tags: Option<&[String]>) -> Option<Rule> {
         let mut rule = rule;
         if self.is_edited_by_tags(name) {
-            let mut tags: Vec<Cow<'_, str>> = tags?.iter().map(|tag| folded(tag)).collect();
+            let mut tags: Vec<Cow<'_, str>> = tags?.iter().map(|tag| folded_tag(tag)).collect();
             tags.sort_unstable();
             for tag in tags.into_iter().rev() {
                 if let Some(edit) = self.tags.get(&*tag).and_then(|overrides| overrides.rules.get(name)) {
@@ -138,16 +139,6 @@ impl RuleSet {
 
     fn is_edited_by_tags(&self, name: &str) -> bool {
         !self.tags.is_empty() && self.tags.values().any(|overrides| overrides.rules.contains_key(name))
-    }
-}
-
-/// A tag as tags are compared: Proxmox stores them in small letters unless the datacenter is set up otherwise, and shows
-/// them as somebody wrote them.
-pub fn folded(tag: &str) -> Cow<'_, str> {
-    if tag.bytes().any(|byte| byte.is_ascii_uppercase()) {
-        tag.to_ascii_lowercase().into()
-    } else {
-        tag.into()
     }
 }
 

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use jiff::SignedDuration;
 use lxc_autoscale_core::notification::Severity;
-use lxc_autoscale_core::{RecordTime, Run, Vmid};
+use lxc_autoscale_core::{BootId, RecordTime, Run, Vmid};
 use serde::{Deserialize, Serialize};
 
 use super::rule::Levels;
@@ -39,6 +39,9 @@ pub struct Uptime {
     pub at: RecordTime,
     /// By one that may not.
     pub seconds: f64,
+    /// Since which boot. Absent in the files of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot: Option<BootId>,
 }
 
 /// The subject of an alert.
@@ -99,6 +102,9 @@ pub struct Remembered {
     /// Whether it starts with the node.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub onboot: bool,
+    /// Its name, as far as known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// Its tags; absent if its configuration could never be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tags: Option<Vec<String>>,
@@ -116,6 +122,7 @@ impl State {
             at_seconds: last.as_seconds(),
             node_uptime_seconds: node_uptime.map(|uptime| uptime.seconds),
             uptime_seconds: None,
+            boot: node_uptime.and_then(|uptime| uptime.boot),
         })
     }
 
@@ -124,7 +131,8 @@ impl State {
     pub fn clock_step(&self, now: Uptime) -> Option<SignedDuration> {
         let last = self.last_uptime?;
         let passed = now.seconds - last.seconds;
-        if passed < 0.0 {
+        let is_other_boot = now.boot.zip(last.boot).is_some_and(|(now, before)| now != before);
+        if is_other_boot || passed < 0.0 {
             return None;
         }
         let step = now.at.instant().duration_since(last.at.instant()).as_secs_f64() - passed;

@@ -14,8 +14,10 @@ pub(super) enum Form {
     First,
     /// The second one, without the names of the containers.
     WithWeek,
-    /// The present one.
+    /// The third one, without what is in doubt.
     WithName,
+    /// The present one.
+    WithDoubt,
 }
 
 /// Visits the numbers of a detector one after the other: there is one list of them for the state on disk and for that

@@ -59,6 +59,8 @@ pub struct ContainerState {
     counters: Option<Counters>,
     /// Stands for its name, which need not be known; 0 if it never was.
     name_mark: u64,
+    /// Whether it may be another container since its name could last be read: it was started, or away, meanwhile.
+    in_doubt: bool,
     /// When the last step ended, in seconds since the Unix epoch.
     step_ended: Option<f64>,
     usual_step: f64,
@@ -90,14 +92,13 @@ enum Kind {
 impl ContainerState {
     /// Whether a record is that of another container, to which the id was given after this one was destroyed: it has
     /// another name, and it was started since, or, where that is unknown, was away (`was_absent`) in between. One that was
-    /// merely renamed goes on running.
-    pub fn is_of_another(&self, record: &ContainerRecord, was_absent: bool) -> bool {
-        let is_renamed = name_mark(record).is_some_and(|mark| self.name_mark != 0 && mark != self.name_mark);
-        is_renamed
-            && self
-                .counters
-                .and_then(|before| Counters::of(record).started_since(&before))
-                .unwrap_or(was_absent)
+    /// merely renamed goes on running. While the name cannot be read, it is kept in mind that it may be another one.
+    pub fn is_of_another(&mut self, record: &ContainerRecord, was_absent: bool) -> bool {
+        let started = self.counters.and_then(|before| Counters::of(record).started_since(&before));
+        let may_be_another = started.unwrap_or(was_absent) || self.in_doubt;
+        let mark = name_mark(record);
+        self.in_doubt = may_be_another && mark.is_none();
+        may_be_another && mark.is_some_and(|mark| self.name_mark != 0 && mark != self.name_mark)
     }
 
     /// Takes in a record; returns the events.
@@ -240,6 +241,7 @@ impl ContainerState {
             flag.encode(writer);
         }
         writer.u64(self.name_mark);
+        writer.u8(u8::from(self.in_doubt));
     }
 
     pub(super) fn decode(reader: &mut Reader<'_>, form: Form) -> Result<Self, Damaged> {
@@ -267,6 +269,9 @@ impl ContainerState {
         }
         if Form::WithName <= form {
             state.name_mark = reader.u64()?;
+        }
+        if Form::WithDoubt <= form {
+            state.in_doubt = reader.u8()? != 0;
         }
         Ok(state)
     }

@@ -94,7 +94,7 @@ impl Counters {
     }
 
     fn run(&self) -> Run {
-        Run { at_seconds: self.at, node_uptime_seconds: None, uptime_seconds: self.uptime }
+        Run { at_seconds: self.at, node_uptime_seconds: None, uptime_seconds: self.uptime, boot: None }
     }
 
     pub(super) fn encode(&self, writer: &mut Writer) {

@@ -11,7 +11,9 @@ use super::container::ContainerState;
 use crate::state_file::{self, ReadError};
 
 /// The beginning of the file; the digits are the version of the format.
-const MAGIC: &[u8; 12] = b"lxc-anomal03";
+const MAGIC: &[u8; 12] = b"lxc-anomal04";
+/// The beginning before it was included whether another container may have got the id.
+const THIRD_MAGIC: &[u8; 12] = b"lxc-anomal03";
 /// The beginning before the names of the containers were included.
 const SECOND_MAGIC: &[u8; 12] = b"lxc-anomal02";
 /// The beginning before the levels of the week were included.
@@ -94,7 +96,8 @@ pub fn decode(bytes: &[u8]) -> Result<BTreeMap<Vmid, Box<ContainerState>>, Damag
     }
     let mut reader = Reader(content);
     let form = match reader.bytes(MAGIC.len())? {
-        magic if magic == MAGIC => Form::WithName,
+        magic if magic == MAGIC => Form::WithDoubt,
+        magic if magic == THIRD_MAGIC => Form::WithName,
         magic if magic == SECOND_MAGIC => Form::WithWeek,
         magic if magic == FIRST_MAGIC => Form::First,
         _ => return Err(Damaged("it begins with something else")),

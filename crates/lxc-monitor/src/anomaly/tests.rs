@@ -211,7 +211,7 @@ fn reread(state: &ContainerState) -> ContainerState {
     let mut writer = Writer::default();
     state.encode(&mut writer);
     let mut reader = Reader(&writer.0);
-    let read = ContainerState::decode(&mut reader, Form::WithName).unwrap();
+    let read = ContainerState::decode(&mut reader, Form::WithDoubt).unwrap();
     assert!(reader.0.is_empty());
     read
 }
@@ -278,20 +278,22 @@ fn a_file_of_the_first_form_is_taken_over() {
     let states = decode(&[content, &checksum].concat()).unwrap();
     assert_eq!(states.len(), 1);
     let written = encode(&states);
-    assert!(written.starts_with(b"lxc-anomal03"));
+    assert!(written.starts_with(b"lxc-anomal04"));
     assert_eq!(decode(&written).unwrap(), states);
 }
 
-/// State from before the names were in the file, which ends with that of its only container.
+/// States from before the doubt, and before the names, were in the file, which ends with that of its only container.
 #[test]
-fn a_file_of_the_second_form_is_taken_over() {
+fn files_of_the_second_and_third_form_are_taken_over() {
     let vmid = lxc_autoscale_core::Vmid::try_from(104).unwrap();
     let states = std::collections::BTreeMap::from([(vmid, Box::new(learnt()))]);
     let whole = encode(&states);
-    let content = &whole[..whole.len() - 16];
-    let content = [b"lxc-anomal02", &content[12..]].concat();
-    let checksum = codec::checksum(&content).to_le_bytes();
-    assert_eq!(decode(&[content.as_slice(), &checksum].concat()).unwrap(), states);
+    // With the checksum: the doubt takes a byte, and the mark of the name eight before it.
+    for (magic, less) in [(b"lxc-anomal03", 9), (b"lxc-anomal02", 17)] {
+        let content = [magic, &whole[12..whole.len() - less]].concat();
+        let checksum = codec::checksum(&content).to_le_bytes();
+        assert_eq!(decode(&[content.as_slice(), &checksum].concat()).unwrap(), states);
+    }
 }
 
 /// Whether a record is taken for that of another container, after one of `old` that had been up for 500 s a minute ago.
@@ -304,7 +306,7 @@ fn check_another(old: &str, new: &str, uptime: Option<f64>, was_absent: bool, wa
     };
     let mut state = learnt();
     state.take(&SETTINGS, &named((BEGIN + 2 * DAY) as f64, old, Some(500.0)));
-    let state = reread(&state);
+    let mut state = reread(&state);
     let found = state.is_of_another(&named((BEGIN + 2 * DAY + 60) as f64, new, uptime), was_absent);
     assert_eq!(found, want, "{old} {new} {uptime:?} {was_absent}");
 }
@@ -323,6 +325,39 @@ fn an_id_that_was_given_to_another_container_is_told_from_a_renamed_one() {
     // A name is unknown.
     check_another("", "db", Some(30.0), true, false);
     check_another("web", "", Some(30.0), true, false);
+}
+
+/// The other container was started while its name could not be read.
+#[test]
+fn an_id_that_was_given_away_while_no_name_could_be_read_is_found_out_later() {
+    let named = |minute: i64, name: Option<&str>, uptime| {
+        let configuration = name.map(|name| ContainerConfig::parse(&format!("hostname: {name}\n")).0.into());
+        let second = (BEGIN + 2 * DAY + 60 * minute) as f64;
+        ContainerRecord { configuration, uptime_seconds: Some(uptime), ..record(second) }
+    };
+    // The name that is read in the end, the uptime in the dark, and whether the other one was away before that.
+    let rows = [
+        ("db", 30.0, false, true),
+        ("web", 30.0, false, false),
+        ("db", 560.0, false, false),
+        // Renamed, and it could not be looked at for a while.
+        ("db", 560.0, true, false),
+    ];
+    for (name, uptime, was_absent, want) in rows {
+        let mut state = learnt();
+        state.take(&SETTINGS, &named(0, Some("web"), 500.0));
+        for (minute, was_absent) in [(1, was_absent), (2, false)] {
+            let dark = named(minute, None, uptime + 60.0 * (minute - 1) as f64);
+            assert!(!state.is_of_another(&dark, was_absent), "its name is not known");
+            state.take(&SETTINGS, &dark);
+            state = reread(&state);
+        }
+        let bright = named(3, Some(name), uptime + 120.0);
+        assert_eq!(state.is_of_another(&bright, false), want, "{name} {uptime}");
+        state.take(&SETTINGS, &bright);
+        // Once: from now on, another name is a rename.
+        assert!(!state.is_of_another(&named(4, Some("www"), uptime + 180.0), false));
+    }
 }
 
 /// A series that jumps between two levels each hour: no jump is flagged, a third level is, though it is no farther
@@ -434,6 +469,6 @@ proptest! {
     /// Any bytes are read or refused with an error.
     #[test]
     fn any_bytes_are_refused_or_read(bytes in proptest::collection::vec(any::<u8>(), 0..4000)) {
-        let _ = ContainerState::decode(&mut Reader(&bytes), Form::WithName);
+        let _ = ContainerState::decode(&mut Reader(&bytes), Form::WithDoubt);
     }
 }

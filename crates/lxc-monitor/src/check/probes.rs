@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use lxc_autoscale_core::ErrorChain;
 use lxc_autoscale_core::Vmid;
+use lxc_autoscale_core::container_config::folded_tag;
 use lxc_autoscale_core::metrics_file::trust::{self, Believed, Distrust, MONITOR_USER};
 use lxc_autoscale_core::snapshot::{NodeRecord, Snapshot};
 use rustix::fs::Access;
 
 use super::{Probe, privileges};
-use crate::alerts::{AlertsConfig, rule};
+use crate::alerts::AlertsConfig;
 use crate::cgroup::Hierarchy;
 use crate::config::MonitorConfig;
 use crate::discovery::{self, Inventory, Liveness};
@@ -216,9 +217,9 @@ fn overrides(alerts: &AlertsConfig, inventory: &Inventory, snapshot: &Snapshot) 
     let tags: BTreeSet<String> = configurations
         .iter()
         .filter_map(|configuration| configuration.as_ref().ok()?.as_ref())
-        .flat_map(|stored| stored.tags.iter().map(|tag| rule::folded(tag).into_owned()))
+        .flat_map(|stored| stored.tags.iter().map(|tag| folded_tag(tag).into_owned()))
         .collect();
-    let of_tags = alerts.tags.keys().filter(|tag| are_tags_known && !tags.contains(&*rule::folded(tag)));
+    let of_tags = alerts.tags.keys().filter(|tag| are_tags_known && !tags.contains(&*folded_tag(tag)));
     let of_containers = alerts.containers.keys().filter(|vmid| !known.contains(vmid));
     let idle: Vec<_> = of_tags
         .map(|tag| format!("`alerts.tag.{tag}`"))

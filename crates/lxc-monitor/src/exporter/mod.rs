@@ -63,6 +63,7 @@ impl Exporter {
         if !self.settings.borrow().enabled {
             // Nobody can request it, so it need not be kept.
             page.snapshot = None;
+            page.identities = page::Identities::default();
         }
         self.page.send_replace(Arc::new(page));
     }

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use lxc_autoscale_core::container_config::ContainerConfig;
 use lxc_autoscale_core::exposition::{Format, Samples, Subject, endpoint};
 use lxc_autoscale_core::metrics_file::KeptRecord;
 use lxc_autoscale_core::snapshot::{ContainerRecord, Snapshot};
@@ -19,11 +20,17 @@ const LEAST_STALE_AFTER: Duration = Duration::from_secs(5);
 /// Size at which a piece of the exposition is passed on.
 const PIECE_BYTES: usize = 16 << 10;
 
+/// What was last known of the configuration of each container, in the order of their ids.
+pub type Identities = Arc<[(Vmid, Arc<ContainerConfig>)]>;
+
 /// The result of the newest cycle.
 #[derive(Clone, Debug)]
 pub struct Page {
     /// The newest snapshot; absent before the first cycle.
     pub snapshot: Option<Served>,
+    /// How each of its containers was configured when that was last known: by their names, which are then those of before,
+    /// the other series are joined.
+    pub identities: Identities,
     /// The end of its cycle, as time since boot: the wall clock may be set.
     pub ended_since_boot: Duration,
     /// Why no container could be looked at in it; absent if they could.
@@ -43,7 +50,8 @@ impl Page {
             write_failures: 0,
             newest: None,
         };
-        Self { snapshot: None, ended_since_boot: Duration::ZERO, trouble: None, monitor }
+        let identities = Identities::default();
+        Self { snapshot: None, identities, ended_since_boot: Duration::ZERO, trouble: None, monitor }
     }
 
     /// The page after one more cycle, which ended at `ended_since_boot`.
@@ -63,11 +71,12 @@ impl Page {
         };
         let trouble = summary.node.as_ref().and_then(|node| node.missing.reason("containers"));
         let trouble = trouble.map(str::to_owned);
+        let identities = identities(&self.identities, &cycle.snapshot);
         let snapshot = match cycle.kept {
             Some(record) => Served::Stored(Arc::new(Stored { record, read: Mutex::default() })),
             None => Served::InMemory(cycle.snapshot),
         };
-        Self { snapshot: Some(snapshot), ended_since_boot, trouble, monitor }
+        Self { snapshot: Some(snapshot), identities, ended_since_boot, trouble, monitor }
     }
 
     /// How old the newest snapshot is.
@@ -95,6 +104,28 @@ impl Page {
             (Some(_), None) => Ok(()),
         }
     }
+}
+
+/// What is known after a snapshot; the same list where nothing has changed.
+fn identities(before: &Identities, snapshot: &Snapshot) -> Identities {
+    let now = || {
+        snapshot.containers.iter().filter_map(|(vmid, record)| {
+            let stored = record.configuration.as_ref().or_else(|| identity(before, *vmid));
+            Some((*vmid, stored?))
+        })
+    };
+    let is_same = |((vmid, stored), (known, before)): ((Vmid, &Arc<ContainerConfig>), &(Vmid, _))| {
+        vmid == *known && Arc::ptr_eq(stored, before)
+    };
+    if now().count() == before.len() && now().zip(before.iter()).all(is_same) {
+        return Arc::clone(before);
+    }
+    now().map(|(vmid, stored)| (vmid, Arc::clone(stored))).collect()
+}
+
+fn identity(known: &Identities, vmid: Vmid) -> Option<&Arc<ContainerConfig>> {
+    let place = known.binary_search_by_key(&vmid, |(vmid, _)| *vmid).ok()?;
+    known.get(place).map(|(_, stored)| stored)
 }
 
 impl endpoint::Page for Page {
@@ -173,6 +204,7 @@ pub struct Exposition {
     monitor: MonitorState,
     /// Absent if it is not fresh.
     snapshot: Option<Arc<Snapshot>>,
+    identities: Identities,
     family: usize,
     /// The last container written of this family.
     after: Option<Vmid>,
@@ -187,6 +219,7 @@ impl Exposition {
             format,
             monitor: MonitorState { cpu_time, ..page.monitor.clone() },
             snapshot: page.snapshot.as_ref().filter(|_| page.is_fresh(since_boot)).and_then(Served::snapshot),
+            identities: Arc::clone(&page.identities),
             family: 0,
             after: None,
             has_heading: false,
@@ -231,12 +264,14 @@ impl Exposition {
                 }
             }
             (Source::Container(read), Some(snapshot)) => {
-                return self.write_containers(snapshot, family, out, &read);
+                return self.write_containers(snapshot, family, out, &|_, record, to| read(record, to));
             }
             (Source::Identity(read), Some(snapshot)) => {
                 let node_name = node.map_or("", |node| node.name.as_str());
-                return self.write_containers(snapshot, family, out, &|record, to| {
-                    read(record, node_name, to);
+                let known = Arc::clone(&self.identities);
+                return self.write_containers(snapshot, family, out, &|vmid, record, to| {
+                    let stored = record.configuration.as_ref().or_else(|| identity(&known, vmid));
+                    read(stored.map(Arc::as_ref), node_name, to);
                 });
             }
         }
@@ -249,14 +284,14 @@ impl Exposition {
         snapshot: &Snapshot,
         family: &'static Family,
         out: &mut String,
-        read: &dyn Fn(&ContainerRecord, &mut Samples<'_>),
+        read: &dyn Fn(Vmid, &ContainerRecord, &mut Samples<'_>),
     ) -> bool {
         for (vmid, record) in snapshot.containers.after(self.after) {
             if PIECE_BYTES <= out.len() {
                 return false;
             }
             let mut samples = Samples::new(out, self.format, &family.description, self.has_heading);
-            read(record, samples.about(Subject::Container(*vmid)));
+            read(*vmid, record, samples.about(Subject::Container(*vmid)));
             self.has_heading = samples.has_heading();
             self.after = Some(*vmid);
         }

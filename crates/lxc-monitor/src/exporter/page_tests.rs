@@ -1,6 +1,7 @@
 //! Freshness, and writing in pieces.
 
 use lxc_autoscale_core::RecordTime;
+use lxc_autoscale_core::container_config::ContainerConfig;
 use lxc_autoscale_core::metrics_file::{Bounds, MetricsWriter};
 use lxc_autoscale_core::snapshot::{ContainerRecords, NodeRecord, Summary};
 
@@ -107,6 +108,35 @@ fn cycles_and_failures_add_up() {
     let text = pieces(&second, ENDED).concat();
     assert!(text.contains("\nlxc_monitor_cycles_total 2\n"), "{text}");
     assert!(text.contains("\nlxc_monitor_write_failures_total 1\n"), "{text}");
+}
+
+/// A join by name goes on while Proxmox does not answer; of what may have changed meanwhile there is no series.
+#[test]
+fn a_container_keeps_its_name_while_its_configuration_cannot_be_read() {
+    let with = |text: Option<&str>| {
+        let mut snapshot = Arc::unwrap_or_clone(snapshot(1));
+        for (_, record) in &mut snapshot.containers {
+            record.configuration = text.map(|text| ContainerConfig::parse(text).0.into());
+            if text.is_none() {
+                record.missing.insert("configuration", "pmxcfs hangs".into());
+            }
+        }
+        Cycle { snapshot: Arc::new(snapshot), kept: None, is_written: true, interval: INTERVAL }
+    };
+    let text_after = |cycles: &[Option<&str>]| {
+        let empty = Page::empty("2026-11-23T16:20:00Z".parse().unwrap(), INTERVAL);
+        let page = cycles.iter().fold(empty, |page, text| page.after(with(*text), ENDED));
+        pieces(&page, ENDED).concat()
+    };
+    let stored = "hostname: web\ntags: db;prod\nmemory: 2048\n";
+    let info = "lxc_container_info{id=\"lxc/100\",name=\"web\",node=\"pve1\",tags=\"db;prod\"} 1\n";
+    let dark = text_after(&[Some(stored), None, None]);
+    assert!(dark.contains(info), "{dark}");
+    assert!(!dark.contains("lxc_container_configured_memory_bytes{"), "{dark}");
+    let renamed = text_after(&[Some(stored), None, Some("hostname: other\n"), None]);
+    assert!(renamed.contains("name=\"other\"") && !renamed.contains("name=\"web\""), "{renamed}");
+    let never = text_after(&[None]);
+    assert!(never.contains("lxc_container_info{id=\"lxc/100\",node=\"pve1\"} 1\n"), "{never}");
 }
 
 /// A large snapshot is served from its file, read once for all concurrent scrapes.

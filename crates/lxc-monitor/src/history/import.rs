@@ -103,7 +103,8 @@ pub fn run(
     let failed = |source| ImportError::Read { path: path.to_owned(), source };
     let file = File::open(path).map_err(failed)?;
     let size = file.metadata().map_err(failed)?.len();
-    let (store, _) = Store::open(config)?;
+    let (mut store, _) = Store::open(config)?;
+    store.it_is(now.as_millisecond())?;
     let mut import = Import {
         store,
         rates: Rates::default(),
@@ -185,7 +186,10 @@ impl Import {
     fn compact(&mut self, now_ms: i64) -> Result<(), StoreError> {
         loop {
             let step = self.store.compact_step(now_ms)?;
-            for (block, merged) in step.merged {
+            // Of what a daemon that was stopped held as samples, the roll-ups are nothing new.
+            let is_new =
+                step.window_ms.is_some_and(|window_ms| 0 < self.frames.get(&window_ms).copied().unwrap_or(0));
+            for (block, merged) in step.merged.into_iter().filter(|_| is_new) {
                 *self.roll_ups.entry(block).or_default() += merged.added + merged.replaced;
             }
             if !step.more {

@@ -63,6 +63,7 @@ impl Cycle {
             name: name.as_deref(),
             // The node remains the node.
             may_be_another: *series != Series::NODE && rates.may_be_another(*series, readings),
+            up_since_ms: rates.up_since_if_unknown(*series, readings),
         })
     }
 }
@@ -105,7 +106,12 @@ impl Counters {
 impl Readings {
     /// Without any values.
     pub fn empty(at_ms: i64) -> Self {
-        let run = Run { at_seconds: at_ms as f64 / 1e3, node_uptime_seconds: None, uptime_seconds: None };
+        let run = Run {
+            at_seconds: at_ms as f64 / 1e3,
+            node_uptime_seconds: None,
+            uptime_seconds: None,
+            boot: None,
+        };
         Self { at_ms, run, levels: Codes::NONE, counters: Counters::default() }
     }
 
@@ -195,7 +201,7 @@ fn container(record: &ContainerRecord, run: Run) -> Readings {
 
 fn node(at_ms: i64, record: &NodeRecord, containers: usize) -> Readings {
     let mut readings = Readings::empty(at_ms);
-    readings.run.node_uptime_seconds = record.uptime_seconds;
+    (readings.run.node_uptime_seconds, readings.run.boot) = (record.uptime_seconds, record.boot_id);
     let levels = [
         (Metric::Cpu, record.cpu_cores_used),
         (Metric::Cpus, record.cpus.map(f64::from)),
@@ -253,6 +259,19 @@ impl Rates {
         now.run.restarted_since(&last.run).unwrap_or(last.cycle != self.n_cycles)
     }
 
+    /// Since when a series has been running of which nothing is known from before, in milliseconds since the epoch.
+    pub fn up_since_if_unknown(&self, series: Series, now: &Readings) -> Option<i64> {
+        if self.previous.binary_search_by_key(&series, |(known, _)| *known).is_ok() {
+            return None;
+        }
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "an uptime is far less than the age of the universe"
+        )]
+        let up_ms = (1000.0 * now.run.uptime_seconds?) as i64;
+        now.at_ms.checked_sub(up_ms)
+    }
+
     /// The samples of a cycle, in the order of its series.
     pub fn samples(&mut self, cycle: &Cycle) -> Vec<(Series, Codes)> {
         self.n_cycles = self.n_cycles.wrapping_add(1);
@@ -278,6 +297,7 @@ impl Rates {
             at_seconds: cycle.at_ms as f64 / 1e3,
             node_uptime_seconds: node.and_then(|(.., readings)| readings.run.node_uptime_seconds),
             uptime_seconds: None,
+            boot: node.and_then(|(.., readings)| readings.run.boot),
         });
         let forget_ms = 24 * 60 * 60 * 1000;
         self.previous.retain(|(_, last)| (cycle.at_ms - last.at_ms).abs() < forget_ms);

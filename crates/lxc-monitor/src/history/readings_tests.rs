@@ -85,6 +85,20 @@ fn a_run_that_began_after_the_previous_cycle_counts_from_zero() {
     assert_eq!(Rates::default().samples(&Cycle { at_ms: 60_000, series })[0].1, Codes::NONE);
 }
 
+/// The node lost its power soon after a boot, and is up for longer than then.
+#[test]
+fn another_boot_is_another_run_whatever_the_uptimes_say() {
+    let in_boot = |boot: &str, mut reading: Readings| {
+        reading.run.boot = Some(boot.parse().unwrap());
+        reading
+    };
+    let before = on_node(100.0, reading(0.0, Some(90.0), 1000, 1));
+    let after = on_node(200.0, reading(100.0, Some(190.0), 9000, 3));
+    let (one, other) = ("0a9cb1de7a5e4f7c", "7777b1de7a5e4f7c");
+    check(&in_boot(one, before.clone()), &in_boot(one, after.clone()), Some(80.0), Some(2.0));
+    check(&in_boot(one, before), &in_boot(other, after), None, Some(3.0));
+}
+
 /// Its counter could not be read in the previous cycle.
 #[test]
 fn kills_of_a_new_run_are_counted_where_those_of_the_last_were_unknown() {
@@ -121,7 +135,7 @@ fn the_rates_of_the_node_are_absent_when_the_clock_was_set() {
 /// The state for the next rates is most of the history's memory: some hundred bytes per container.
 #[test]
 fn little_is_kept_of_a_series_and_series_come_and_go() {
-    assert!(size_of::<(Series, Last)>() <= 240, "{} bytes", size_of::<(Series, Last)>());
+    assert!(size_of::<(Series, Last)>() <= 248, "{} bytes", size_of::<(Series, Last)>());
     let cycle = |second: i64, ids: &[u32]| {
         let reading = |id: &u32| {
             let rx = u64::from(*id) * 1600 * u64::try_from(second).unwrap();

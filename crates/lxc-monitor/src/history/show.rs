@@ -181,6 +181,7 @@ pub fn run(
     let metric = find_metric(metric_name)?;
     let reader =
         HistoryReader::open(&config.file)?.ok_or_else(|| ShowError::Nothing { path: config.file.clone() })?;
+    let reader = reader.as_of(now.as_millisecond());
     let known = reader.series()?;
     let Some(id) = &args.id else {
         return match &args.metric {

@@ -13,8 +13,9 @@
 //! when the file reaches its bound, the oldest of the finest tier first.
 
 mod file;
+mod names;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use lxc_autoscale_core::history_store::bucket::{Codes, Sample, WINDOW_MS, roll_up};
@@ -24,6 +25,8 @@ use lxc_autoscale_core::history_store::reader::stored_bytes;
 use lxc_autoscale_core::history_store::{Epoch, HistoryError, Metric, Series, Tier};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
+use self::names::Names;
+pub use self::names::{Replaced, Seen};
 use super::config::HistoryConfig;
 
 /// Samples unpacked at once; bounds the memory of a compaction to about a MiB.
@@ -34,8 +37,6 @@ const PUT_FRAME: &str = "INSERT INTO recent (at_ms, shard, last_ms, frame) VALUE
     ON CONFLICT (at_ms, shard) DO UPDATE
     SET number = (SELECT max(number) + 1 FROM recent), last_ms = excluded.last_ms, frame = excluded.frame
     WHERE last_ms < excluded.last_ms";
-/// Notes that a number went to another container; the same again changes nothing.
-const PUT_EPOCH: &str = "INSERT OR IGNORE INTO epochs (series, begins_ms, former) VALUES (?1, ?2, ?3)";
 /// Delay between the end of a window and its roll-up, for samples still under way.
 const GRACE_MS: i64 = 10 * 60 * 1000;
 
@@ -101,37 +102,14 @@ pub struct Store {
     connection: Connection,
     path: PathBuf,
     config: HistoryConfig,
-    names: HashMap<Series, String>,
+    /// Of the time since it was opened.
+    names: Names,
     /// The newest data when it was opened, in milliseconds since the epoch. What is older and comes now has no say in
     /// what a container is called.
     newest_ms: i64,
-    /// Names in what is older.
-    earlier_names: HashMap<Series, String>,
+    /// Of what is older.
+    earlier_names: Names,
     compaction: Option<Compaction>,
-}
-
-/// A series in a cycle.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Seen<'a> {
-    /// Its number.
-    pub series: Series,
-    /// The name of the container or the node, if known.
-    pub name: Option<&'a str>,
-    /// Whether it may be another container than the one that had the number before ([`Rates::may_be_another`]).
-    ///
-    /// [`Rates::may_be_another`]: super::readings::Rates::may_be_another
-    pub may_be_another: bool,
-}
-
-/// A number that went from one container to another.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Replaced {
-    /// The number.
-    pub series: Series,
-    /// What the one before was called.
-    pub former: String,
-    /// What the present one is called.
-    pub name: String,
 }
 
 /// A window being rolled up.
@@ -150,6 +128,8 @@ struct Compaction {
 pub struct Step {
     /// Whether there is more to do.
     pub more: bool,
+    /// The window whose samples were rolled up.
+    pub window_ms: Option<i64>,
     /// The new roll-ups of each block of time.
     pub merged: Vec<(Block, Merged)>,
     /// Stored blocks that were damaged and are lost.
@@ -177,9 +157,9 @@ impl Store {
             connection,
             path: config.file.clone(),
             config: config.clone(),
-            names: HashMap::new(),
+            names: Names::default(),
             newest_ms: i64::MIN,
-            earlier_names: HashMap::new(),
+            earlier_names: Names::default(),
             compaction: None,
         };
         match store.read_known() {
@@ -240,64 +220,6 @@ impl Store {
         Ok(added)
     }
 
-    /// Takes the names in a cycle; unchanged names cost nothing. Returns the numbers that went to another container:
-    /// its name differs, and it may be another one.
-    ///
-    /// # Errors
-    /// [`StoreError::History`].
-    pub fn name<'a>(
-        &mut self,
-        at_ms: i64,
-        cycle: impl Iterator<Item = Seen<'a>>,
-    ) -> Result<Vec<Replaced>, StoreError> {
-        let is_older = at_ms <= self.newest_ms;
-        let mut replaced = Vec::new();
-        for seen in cycle {
-            let names = if is_older { &self.earlier_names } else { &self.names };
-            let known = names.get(&seen.series);
-            let is_known = match seen.name {
-                Some(name) => known.is_some_and(|known| known == name),
-                None => known.is_some(),
-            };
-            if is_known {
-                continue;
-            }
-            let name = seen.name.unwrap_or_default();
-            let former = known.filter(|known| seen.may_be_another && !known.is_empty()).cloned();
-            self.write_name(at_ms, seen.series, name, former.as_deref(), is_older)
-                .map_err(|source| self.failed(source))?;
-            let names = if is_older { &mut self.earlier_names } else { &mut self.names };
-            names.insert(seen.series, name.to_owned());
-            if is_older {
-                self.names.entry(seen.series).or_insert_with(|| name.to_owned());
-            }
-            let series = seen.series;
-            replaced.extend(former.map(|former| Replaced { series, former, name: name.to_owned() }));
-        }
-        Ok(replaced)
-    }
-
-    fn write_name(
-        &mut self,
-        at_ms: i64,
-        series: Series,
-        name: &str,
-        former: Option<&str>,
-        is_older: bool,
-    ) -> rusqlite::Result<()> {
-        let transaction = self.connection.transaction()?;
-        if let Some(former) = former {
-            transaction.execute(PUT_EPOCH, params![series.get(), at_ms, former])?;
-        }
-        let sql = if is_older {
-            "INSERT OR IGNORE INTO series (id, name) VALUES (?1, ?2)"
-        } else {
-            "INSERT INTO series (id, name) VALUES (?1, ?2) ON CONFLICT (id) DO UPDATE SET name = ?2"
-        };
-        transaction.execute(sql, params![series.get(), name])?;
-        transaction.commit()
-    }
-
     /// Whether there are roll-ups of a block.
     ///
     /// # Errors
@@ -355,7 +277,7 @@ impl Store {
         };
         let (merged, damaged) = compact_shard(&mut self.connection, window_ms, last_number, shard, tiers)?;
         shards.pop();
-        Ok(Step { more: true, merged, damaged })
+        Ok(Step { more: true, window_ms: Some(window_ms), merged, damaged })
     }
 
     /// Whether the oldest sample is one that should have been deleted: then the index contradicts the table, and
@@ -450,25 +372,17 @@ impl Store {
     }
 
     fn read_known(&mut self) -> rusqlite::Result<()> {
-        self.names = self.read_names()?;
-        let newest =
-            "SELECT max(coalesce((SELECT max(at_ms) FROM recent WHERE typeof(at_ms) = 'integer'), ?1),
-            coalesce((SELECT max(start_ms) FROM chunks WHERE typeof(start_ms) = 'integer'), ?1))";
-        self.newest_ms = self.connection.query_row(newest, [i64::MIN], |row| row.get(0))?;
+        self.names = Names::read(&self.connection)?;
+        self.newest_ms = self.read_newest(i64::MAX)?;
         Ok(())
     }
 
-    fn read_names(&self) -> rusqlite::Result<HashMap<Series, String>> {
-        let mut statement = self.connection.prepare("SELECT id, name FROM series")?;
-        let mut names = HashMap::new();
-        let mut rows = statement.query([])?;
-        while let Some(row) = rows.next()? {
-            // A damaged one is rewritten when the series occurs again.
-            if let (Ok(id), Ok(name)) = (row.get(0), row.get(1)) {
-                names.insert(Series::from_raw(id), name);
-            }
-        }
-        Ok(names)
+    /// The newest data up to `now_ms`.
+    fn read_newest(&self, now_ms: i64) -> rusqlite::Result<i64> {
+        let newest =
+            "SELECT max(coalesce((SELECT max(at_ms) FROM recent WHERE typeof(at_ms) = 'integer' AND at_ms <= ?2), ?1),
+            coalesce((SELECT max(start_ms) FROM chunks WHERE typeof(start_ms) = 'integer' AND start_ms <= ?2), ?1))";
+        self.connection.query_row(newest, [i64::MIN, now_ms], |row| row.get(0))
     }
 
     /// The database.

@@ -22,7 +22,7 @@ fn cycle(at_ms: i64, cpu: f64) -> SampledCycle {
 
 /// A series that has been there all the time.
 fn seen(series: Series, name: &str) -> Seen<'_> {
-    Seen { series, name: Some(name), may_be_another: false }
+    Seen { series, name: Some(name), may_be_another: false, up_since_ms: None }
 }
 
 /// A value that differs at each time.
@@ -431,14 +431,121 @@ fn a_new_container_is_told_by_its_name_and_by_having_been_away() {
     let mut at_ms = START_MS;
     let mut name = |name: Option<&str>, may_be_another: bool| {
         at_ms += 60_000;
-        store.name(at_ms, [Seen { series: CT, name, may_be_another }].into_iter()).unwrap().len()
+        store
+            .name(at_ms, [Seen { series: CT, name, may_be_another, up_since_ms: None }].into_iter())
+            .unwrap()
+            .len()
     };
     assert_eq!(name(None, true), 0);
     assert_eq!(name(Some("web"), true), 0, "its name was not known before");
     assert_eq!(name(Some("web"), true), 0);
     assert_eq!(name(None, true), 0, "its name cannot be read");
-    assert_eq!(name(Some("www"), false), 0, "renamed while it runs");
+    assert_eq!(name(Some("www"), false), 1, "what was away had another name");
+    assert_eq!(name(Some("http"), false), 0, "renamed while it runs");
     assert_eq!(name(Some("db"), true), 1);
+}
+
+/// It was started while its name could not be read; the monitor, too, may be restarted meanwhile.
+#[test]
+fn a_new_container_whose_name_is_read_later_has_its_own_past_from_its_start() {
+    for is_reopened in [false, true] {
+        let directory = tempfile::tempdir().unwrap();
+        let config = config(directory.path());
+        let (mut store, _) = Store::open(&config).unwrap();
+        let at = |minute: i64| START_MS + minute * 60_000;
+        let name = |store: &mut Store, minute, name, may_be_another| {
+            let seen = Seen { series: CT, name, may_be_another, up_since_ms: None };
+            let replaced = store.name(at(minute), [seen].into_iter()).unwrap();
+            store.append(&[cycle(at(minute), 1.0)]).unwrap();
+            replaced.len()
+        };
+        assert_eq!(name(&mut store, 0, Some("bigdb"), false), 0);
+        assert_eq!(name(&mut store, 1, None, true), 0, "its name cannot be read");
+        assert_eq!(name(&mut store, 2, None, false), 0);
+        if is_reopened {
+            drop(store);
+            store = Store::open(&config).unwrap().0;
+        }
+        assert_eq!(name(&mut store, 3, None, false), 0);
+        assert_eq!(name(&mut store, 4, Some("web"), false), 1, "reopened: {is_reopened}");
+        assert_eq!(name(&mut store, 5, Some("www"), false), 0, "renamed while it runs");
+        let reader = HistoryReader::open(&config.file).unwrap().unwrap();
+        assert_eq!(
+            reader.series().unwrap().remove(0).epoch.begins_ms,
+            at(1),
+            "not only when its name was read"
+        );
+        // One that turned out to be the same is not in doubt any more.
+        assert_eq!(name(&mut store, 6, None, true), 0);
+        assert_eq!(name(&mut store, 7, Some("www"), false), 0);
+        assert_eq!(name(&mut store, 8, Some("db"), false), 0);
+    }
+}
+
+/// Nothing is known of the time before but what is stored: whether it was up when it was last recorded tells.
+#[test]
+fn what_ran_when_it_was_last_recorded_is_the_same_under_another_name() {
+    for is_rolled_up in [false, true] {
+        let directory = tempfile::tempdir().unwrap();
+        let config = config(directory.path());
+        let (mut store, _) = Store::open(&config).unwrap();
+        store.name(START_MS, [seen(CT, "bigdb"), seen(Series::NODE, "pve")].into_iter()).unwrap();
+        let last_ms = START_MS + 10 * 60_000;
+        for minute in 0..=10 {
+            store.append(&[cycle(START_MS + minute * 60_000, 1.0)]).unwrap();
+        }
+        // Others of the same shard were recorded for longer.
+        let node = cycle(START_MS + 600 * 60_000, 1.0).samples[0];
+        store.append(&[SampledCycle { at_ms: START_MS + 600 * 60_000, samples: vec![node] }]).unwrap();
+        if is_rolled_up {
+            compact(&mut store, START_MS + 100 * 3_600_000);
+        }
+        let now_ms = START_MS + 24 * 3_600_000;
+        let mut name = |name, up_since_ms| {
+            let seen = Seen { series: CT, name: Some(name), may_be_another: true, up_since_ms };
+            store.name(now_ms, [seen].into_iter()).unwrap().len()
+        };
+        assert_eq!(name("renamed", Some(last_ms - 300_000)), 0, "it ran, rolled up: {is_rolled_up}");
+        assert_eq!(name("web", Some(last_ms + 60_000)), 1, "it was started later");
+        assert_eq!(name("db", None), 1, "it is not known since when it runs");
+    }
+}
+
+/// The clock was years ahead for a moment, in which a container got the id of another one.
+#[test]
+fn a_clock_that_was_ahead_freezes_neither_names_nor_pasts() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = config(directory.path());
+    let ahead_ms = START_MS + 900 * 24 * 3_600_000;
+    let another = |name| Seen { may_be_another: true, ..seen(CT, name) };
+    let (mut store, _) = Store::open(&config).unwrap();
+    store.name(START_MS, [seen(CT, "bigdb")].into_iter()).unwrap();
+    store.append(&[cycle(START_MS, 8.0)]).unwrap();
+    assert_eq!(store.name(ahead_ms, [another("web")].into_iter()).unwrap().len(), 1);
+    store.append(&[cycle(ahead_ms, 0.5)]).unwrap();
+    drop(store);
+
+    let now_ms = START_MS + 3_600_000;
+    let (mut store, _) = Store::open(&config).unwrap();
+    store.it_is(now_ms).unwrap();
+    let present = |now_ms: i64| {
+        let reader = HistoryReader::open(&config.file).unwrap().unwrap().as_of(now_ms);
+        let points = reader.read(CT, Metric::Cpu, Tier::Minute, 0, now_ms).unwrap().points;
+        let of_former: Vec<String> = reader.former().unwrap().into_iter().map(|info| info.name).collect();
+        (points.iter().map(|point| point.max).collect::<Vec<_>>(), of_former)
+    };
+    assert_eq!(store.name(now_ms, [seen(CT, "web")].into_iter()).unwrap(), []);
+    store.append(&[cycle(now_ms, 0.5)]).unwrap();
+    assert_eq!(
+        present(now_ms + 60_000),
+        (vec![0.5], vec!["bigdb".to_owned()]),
+        "not of the former one's past"
+    );
+    let later_ms = now_ms + 60_000;
+    let replaced = store.name(later_ms, [another("db")].into_iter()).unwrap();
+    assert_eq!(replaced.len(), 1, "a name that is of now counts: {replaced:?}");
+    store.append(&[cycle(later_ms, 0.25)]).unwrap();
+    assert_eq!(present(later_ms + 60_000), (vec![0.25], vec!["bigdb".to_owned(), "web".to_owned()]));
 }
 
 #[test]
@@ -492,7 +599,8 @@ fn values_of_a_wrong_type_cost_only_themselves() {
         }
         store.name(last_ms, [seen(CT, "web"), seen(Series::NODE, "pve")].into_iter()).unwrap();
         // From the beginning on, so that all values are of the present one.
-        store.write_name(START_MS, CT, "web", Some("bigdb"), false).unwrap();
+        store.name(START_MS - 1, [seen(CT, "bigdb")].into_iter()).unwrap();
+        store.name(START_MS, [Seen { may_be_another: true, ..seen(CT, "web") }].into_iter()).unwrap();
         compact(&mut store, last_ms);
         store.connection.execute(damage, []).unwrap();
         drop(store);

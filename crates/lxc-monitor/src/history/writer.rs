@@ -12,6 +12,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use lxc_autoscale_core::metrics_file::trust::Believed;
 use lxc_autoscale_core::metrics_file::{self, ReadError};
 use lxc_autoscale_core::snapshot::Snapshot;
@@ -281,6 +282,9 @@ impl Work {
             if let Some(aside) = aside {
                 self.begun_anew(&aside);
             }
+        }
+        if let Some(store) = &mut self.store {
+            store.it_is(Timestamp::now().as_millisecond())?;
         }
         let after_ms = match &self.store {
             Some(store) if !self.read_all => store.newest_ms()?,

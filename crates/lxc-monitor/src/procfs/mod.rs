@@ -76,6 +76,7 @@ impl Procfs {
                 .parsed(root, "sys/kernel/osrelease", |release| Ok(release.trim().to_owned()))
                 .map_err(Missing::from),
             uptime_seconds: files.parsed(root, "uptime", parse::uptime_seconds).map_err(Missing::from),
+            boot_id: files.parsed(root, "sys/kernel/random/boot_id", parse::boot_id).map_err(Missing::from),
             topology: Ok(None),
             threads: cgroup::from_text(&load_path, &load, parse::threads),
             paging: files.parsed_list(root, "vmstat", parse::vmstat).map_err(Missing::from),

@@ -4,6 +4,7 @@
 
 use std::ops::Range;
 
+use lxc_autoscale_core::BootId;
 pub use lxc_autoscale_core::procfs::{command_sockets, cpu_time, load_averages, meminfo, uptime_seconds};
 use lxc_autoscale_core::snapshot::{DeviceIo, InterfaceTraffic, Paging};
 
@@ -79,6 +80,11 @@ impl<'a> FromIterator<(&'a str, InterfaceTraffic)> for NetworkDevices {
         devices.dedup_by(|(one, _), (other, _)| name(one) == name(other));
         Self { names, devices }
     }
+}
+
+/// `/proc/sys/kernel/random/boot_id`.
+pub fn boot_id(text: &str) -> Result<BootId, Unexpected> {
+    text.parse().map_err(|_| Unexpected::new("the id of a boot", text))
 }
 
 /// `/proc/<pid>/stat`: clock ticks from boot to the start of the process (field 22).

@@ -1,14 +1,19 @@
 //! The record of one container.
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
 use lxc_autoscale_core::snapshot::{
-    ContainerRecord, ContainerState, Limits, MemoryBreakdown, PressureSet, Throttling,
+    ContainerRecord, ContainerState, Limits, MemoryBreakdown, NodeRecord, PressureSet, Summary, Throttling,
 };
 use lxc_autoscale_core::units::bytes_to_mib;
+use lxc_autoscale_core::{BootId, Run};
 
 use super::gaps::Gaps;
 use super::io::IoCounter;
 use super::traffic::TrafficCounter;
 use super::{elapsed, increase};
+use crate::block_devices::BlockDevices;
 use crate::clock::record_time;
 use crate::sample::{
     BlockIo, CgroupSample, ContainerSample, CpuTime, InitProcess, Missing, PressureReadings, Reading, Traffic,
@@ -22,13 +27,19 @@ const CPU_JITTER_SECONDS: f64 = 0.1;
 /// How much faster the scheduler's clock may be than the one we divide by, which NTP slews.
 const CLOCK_DRIFT: f64 = 0.001;
 
+const FIRST_SAMPLE: &str = "this is the first sample";
+
 /// What a container's record needs to know about the node.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct NodeFacts {
     /// CPUs online.
     pub cpus: Option<u32>,
     /// Swap space, in bytes.
     pub swap_total: Option<u64>,
+    /// Seconds since it booted.
+    pub uptime_seconds: Option<f64>,
+    /// Which boot that is since.
+    pub boot: Option<BootId>,
 }
 
 /// The state of a sample for the next rates.
@@ -42,6 +53,71 @@ pub struct Baseline {
     /// As they were when last known.
     io: Option<IoCounter>,
     traffic: Option<TrafficCounter>,
+    /// The run in which the monitor before counted these two; `None` from the first sample on.
+    recorded: Option<Box<Run>>,
+}
+
+impl Baseline {
+    /// What the newest record of the monitor before tells: how far its totals had come.
+    pub fn of_record(record: &ContainerRecord, node: Option<&NodeRecord>) -> Self {
+        let counters = (IoCounter::of_record(record), TrafficCounter::of_record(record));
+        Self::recorded(counters, Run::of(record, node))
+    }
+
+    /// What the newest snapshot of the monitor before tells of a container that is not in it: if it ran then, it could not
+    /// be looked at, and it is not known how far its totals had come.
+    pub fn without_record(newest: &Summary) -> Self {
+        let node = newest.node.as_ref();
+        let then = Run {
+            at_seconds: newest.collection_end_time.as_seconds(),
+            node_uptime_seconds: node.and_then(|node| node.uptime_seconds),
+            uptime_seconds: None,
+            boot: node.and_then(|node| node.boot_id),
+        };
+        Self::recorded((IoCounter::LOST, TrafficCounter::lost()), then)
+    }
+
+    fn recorded((io, traffic): (IoCounter, TrafficCounter), run: Run) -> Self {
+        let first = || Missing::because(FIRST_SAMPLE);
+        Self {
+            init: Err(first()),
+            cpu: Err(first()),
+            throttling: Err(first()),
+            quota_cores: Err(first()),
+            cpuset_cpus: Err(first()),
+            io: Some(io),
+            traffic: Some(traffic),
+            recorded: Some(run.into()),
+        }
+    }
+
+    /// The counters to go on from, in a run of the container.
+    fn counters(&self, now: &Run) -> (Option<Cow<'_, IoCounter>>, Option<Cow<'_, TrafficCounter>>) {
+        match self.recorded.as_deref().map(|earlier| now.restarted_since(earlier)) {
+            None | Some(Some(false)) => {
+                (self.io.as_ref().map(Cow::Borrowed), self.traffic.as_ref().map(Cow::Borrowed))
+            }
+            Some(Some(true)) => (None, None),
+            // Neither begun nor gone on for certain: the difference to the record could be anything.
+            Some(None) => (Some(Cow::Owned(IoCounter::LOST)), Some(Cow::Owned(TrafficCounter::lost()))),
+        }
+    }
+}
+
+/// The previous state for this look: after a restart of the monitor, with the names in its record at their places.
+pub fn placed(
+    previous: Option<&Arc<Baseline>>,
+    io: &Reading<BlockIo>,
+    devices: &BlockDevices,
+) -> Option<Arc<Baseline>> {
+    let previous = previous?;
+    let now = io.as_ref().ok();
+    let placed =
+        previous.io.as_ref().zip(now).and_then(|(io, now)| io.placed(now, |number| devices.name(number)));
+    Some(match placed {
+        Some(io) => Arc::new(Baseline { io: Some(io), ..previous.as_ref().clone() }),
+        None => Arc::clone(previous),
+    })
 }
 
 /// Computes the record of a container from the previous sample's state and this sample, and the state for the next.
@@ -61,10 +137,15 @@ pub fn container_record(
     record.pids_events = gaps.take(&["pids_events"], now.cgroup.pids_events).flatten();
     record.process_count = gaps.take(&["process_count"], now.cgroup.pids);
     let on_zfs = now.filesystem.as_ref().is_ok_and(|filesystem| filesystem.is_zfs);
-    let before = same_run.and_then(|previous| previous.io.as_ref());
-    let io = fill_io(&mut record, &mut gaps, now.cgroup.io, on_zfs, before);
-    let before = same_run.and_then(|previous| previous.traffic.as_ref());
-    let traffic = fill_traffic(&mut record, &mut gaps, now.network, before);
+    let run = Run {
+        at_seconds: record.timestamp.as_seconds(),
+        node_uptime_seconds: node.uptime_seconds,
+        uptime_seconds: now.uptime_seconds.as_ref().ok().copied(),
+        boot: node.boot,
+    };
+    let (io_before, traffic_before) = same_run.map(|previous| previous.counters(&run)).unwrap_or_default();
+    let io = fill_io(&mut record, &mut gaps, now.cgroup.io, on_zfs, io_before.as_deref());
+    let traffic = fill_traffic(&mut record, &mut gaps, now.network, traffic_before.as_deref());
     let fields = ["filesystem_usage_gb", "filesystem_total_gb", "filesystem_free_gb"];
     if let Some(filesystem) = gaps.take(&fields, now.filesystem) {
         record.filesystem_usage_gb = Some(bytes_to_gib(filesystem.used));
@@ -78,7 +159,8 @@ pub fn container_record(
     record.configuration = gaps.take(&["configuration"], now.configuration).flatten();
     record.missing = gaps.into_fields();
     let CgroupSample { cpu, throttling, quota_cores, cpuset_cpus, .. } = now.cgroup;
-    let baseline = Baseline { init: now.init, cpu, throttling, quota_cores, cpuset_cpus, io, traffic };
+    let (init, recorded) = (now.init, None);
+    let baseline = Baseline { init, cpu, throttling, quota_cores, cpuset_cpus, io, traffic, recorded };
     (record, baseline)
 }
 
@@ -182,7 +264,7 @@ fn fill_cpu(
 
 /// The previous sample, if it is from the same run of the same container.
 fn comparable<'a>(previous: Option<&'a Baseline>, now: &ContainerSample) -> Reading<&'a Baseline> {
-    let previous = previous.ok_or_else(|| Missing::because("this is the first sample"))?;
+    let previous = previous.ok_or_else(|| Missing::because(FIRST_SAMPLE))?;
     match (&previous.init, &now.init) {
         (Ok(before), Ok(after)) if before != after => {
             Err(Missing::because("the container was restarted between the samples"))

@@ -4,15 +4,16 @@
 //! would jump by everything that was ever done there, or fall, which a reader takes for a new counter. So what is added
 //! here are the increases of each. A block device that is new counts in full, because the kernel counts from zero for
 //! each container; a dataset that is new adds nothing yet, because it may have been used by others before. The datasets of
-//! the first look count in full, so that a restart of the monitor changes no total, unless one was attached or detached
-//! since the container was first looked at.
+//! the first look count in full. After a restart of the monitor, its first look is compared with the newest record of the
+//! one before, so that a restart changes no total.
 
 use std::sync::Arc;
 
-use lxc_autoscale_core::snapshot::{DeviceIo, IoStats};
+use lxc_autoscale_core::snapshot::{ContainerRecord, DeviceIo, IoStats};
+use lxc_autoscale_core::table::Table;
 
 use super::{SECTOR_BYTES, increase};
-use crate::sample::{CountedAs, IoCounts, IoPart, IoPlace, Reading};
+use crate::sample::{BlockIo, CountedAs, IoCounts, IoPart, IoPlace, Reading};
 
 /// The counters of one run of a container.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,14 +26,66 @@ enum State {
     /// The parts as they were last, and what they have added so far.
     Parts {
         parts: Arc<[IoPart]>,
+        /// What the monitor before had counted.
+        before: IoStats,
         disks: DeviceIo,
         loops: DeviceIo,
         datasets: DeviceIo,
     },
     Processes(IoStats),
+    /// What the newest record of the monitor before has, by the names of devices and datasets.
+    Recorded {
+        total: IoStats,
+        devices: Table<DeviceIo>,
+    },
+    /// What was counted before is not known.
+    Lost,
 }
 
+const NOTHING: IoStats = IoStats { reads: 0, writes: 0, read_ops: Some(0), write_ops: Some(0) };
+
 impl IoCounter {
+    /// From the newest record of the monitor before.
+    pub(super) fn of_record(record: &ContainerRecord) -> Self {
+        let devices = record.io_devices.clone();
+        match record.io_stats {
+            Some(total) => Self { state: State::Recorded { total, devices } },
+            None => Self::LOST,
+        }
+    }
+
+    /// Where it is not known what was counted before.
+    pub(super) const LOST: Self = Self { state: State::Lost };
+
+    /// The state from a record, with its names at the places of this look. `None` where it is no such state, or the record
+    /// does not tell what made up its total.
+    ///
+    /// A device that it does not name had done nothing for the container. A dataset that it does not name adds nothing, as
+    /// when one is attached.
+    pub(super) fn placed(&self, io: &BlockIo, name: impl Fn((u32, u32)) -> String) -> Option<Self> {
+        let (State::Recorded { total, devices }, IoCounts::Parts(parts)) = (&self.state, &io.counts) else {
+            return None;
+        };
+        if devices.is_empty() && (total.reads, total.writes) != (0, 0) {
+            return None;
+        }
+        let nothing = DeviceIo::default();
+        let last = |part: &IoPart| match &part.place {
+            IoPlace::Device(number) => devices.get(&name(*number)),
+            // Datasets are called by paths, and all of them add to the same sum.
+            IoPlace::Dataset(_) if part.io == nothing => Some(&nothing),
+            IoPlace::Dataset(_) => {
+                let own = |(name, now): &(&str, &DeviceIo)| name.contains('/') && **now == part.io;
+                io.devices.entries().find(own).and_then(|(name, _)| devices.get(name))
+            }
+        };
+        let parts = parts.iter().filter_map(|part| Some(IoPart { io: *last(part)?, ..part.clone() }));
+        let (parts, before) = (parts.collect(), *total);
+        Some(Self {
+            state: State::Parts { parts, before, disks: nothing, loops: nothing, datasets: nothing },
+        })
+    }
+
     /// At the first look at a run. The datasets that it has then count with what they did before, so that the total is the
     /// same after a restart of the monitor.
     pub fn begin(counts: &IoCounts) -> Self {
@@ -48,7 +101,8 @@ impl IoCounter {
     /// From nothing, with what block devices count since the run began.
     fn of_parts(counts: &IoCounts) -> Self {
         let nothing = DeviceIo::default();
-        let empty = State::Parts { parts: Arc::default(), disks: nothing, loops: nothing, datasets: nothing };
+        let (parts, before) = (Arc::default(), NOTHING);
+        let empty = State::Parts { parts, before, disks: nothing, loops: nothing, datasets: nothing };
         Self { state: empty }.after(counts).0
     }
 
@@ -57,6 +111,12 @@ impl IoCounter {
     /// Where it is not, a reader must not see the difference to the last look: it is not what the container did.
     pub fn after(&self, counts: &IoCounts) -> (Self, Reading<()>) {
         let (parts, before) = match (counts, &self.state) {
+            (_, State::Lost) | (IoCounts::Parts(_), State::Recorded { .. }) => {
+                return (
+                    Self::begin(counts),
+                    Err("what was counted before the monitor started is not known".into()),
+                );
+            }
             (IoCounts::Processes(total), before) => {
                 let is_same = matches!(before, State::Processes(_)) || self.is_empty();
                 let changed =
@@ -69,7 +129,9 @@ impl IoCounter {
             }
             (IoCounts::Parts(parts), State::Parts { parts: before, .. }) => (parts, before),
         };
-        let State::Parts { mut disks, mut loops, mut datasets, .. } = self.state.clone() else {
+        let State::Parts { before: counted_before, mut disks, mut loops, mut datasets, .. } =
+            self.state.clone()
+        else {
             return (self.clone(), Ok(()));
         };
         let mut is_whole = Ok(());
@@ -90,26 +152,39 @@ impl IoCounter {
                 (None, IoPlace::Dataset(_)) => {}
             }
         }
-        (Self { state: State::Parts { parts: Arc::clone(parts), disks, loops, datasets } }, is_whole)
+        let (parts, before) = (Arc::clone(parts), counted_before);
+        (Self { state: State::Parts { parts, before, disks, loops, datasets } }, is_whole)
     }
 
     /// What the container did so far, each byte once.
     pub fn total(&self) -> IoStats {
-        let (disks, loops, datasets) = match &self.state {
-            State::Processes(total) => return *total,
-            State::Parts { disks, loops, datasets, .. } => (disks, loops, datasets),
+        let (before, disks, loops, datasets) = match &self.state {
+            State::Processes(total) | State::Recorded { total, .. } => return *total,
+            State::Lost => return NOTHING,
+            State::Parts { before, disks, loops, datasets, .. } => (before, disks, loops, datasets),
         };
         let sectors = |bytes: u64| bytes / SECTOR_BYTES;
-        IoStats {
+        let more = IoStats {
             reads: sectors(disks.rbytes.max(loops.rbytes).saturating_add(datasets.rbytes)),
             writes: sectors(disks.wbytes.max(loops.wbytes).saturating_add(datasets.wbytes)),
             read_ops: Some(disks.rios.max(loops.rios).saturating_add(datasets.rios)),
             write_ops: Some(disks.wios.max(loops.wios).saturating_add(datasets.wios)),
+        };
+        let sum = |before: Option<u64>, more: Option<u64>| Some(before?.saturating_add(more?));
+        IoStats {
+            reads: before.reads.saturating_add(more.reads),
+            writes: before.writes.saturating_add(more.writes),
+            read_ops: sum(before.read_ops, more.read_ops),
+            write_ops: sum(before.write_ops, more.write_ops),
         }
     }
 
     fn is_empty(&self) -> bool {
-        matches!(&self.state, State::Parts { parts, .. } if parts.is_empty())
+        match &self.state {
+            State::Parts { parts, .. } => parts.is_empty(),
+            State::Recorded { devices, .. } => devices.is_empty(),
+            State::Processes(_) | State::Lost => false,
+        }
     }
 }
 

@@ -48,6 +48,7 @@ pub fn node_record(
         topology: topology.as_deref().cloned(),
         kernel: gaps.take(&["kernel"], now.kernel.clone()),
         uptime_seconds: gaps.take(&["uptime_seconds"], now.uptime_seconds.clone()),
+        boot_id: gaps.take(&["boot_id"], now.boot_id.clone()),
         threads: gaps.take(&["threads"], now.threads.clone()),
         paging: paging.map(|node| node.paging),
         oom_kill: paging.and_then(|node| node.oom_kill),

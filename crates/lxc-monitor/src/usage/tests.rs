@@ -16,7 +16,8 @@ use crate::sample::{
 };
 
 const MIB: u64 = 1 << 20;
-const NODE: NodeFacts = NodeFacts { cpus: Some(4), swap_total: Some(1024 * MIB) };
+const NODE: NodeFacts =
+    NodeFacts { cpus: Some(4), swap_total: Some(1024 * MIB), uptime_seconds: None, boot: None };
 
 fn moment(seconds: f64) -> Moment {
     let begin: Timestamp = "2026-11-23T17:20:00Z".parse().unwrap();
@@ -273,6 +274,7 @@ fn node(busy_ticks: u64, total_ticks: u64) -> NodeSample {
         name: Ok("proxmox".to_owned()),
         kernel: Ok("6.8.12-4-pve".to_owned()),
         uptime_seconds: Ok(2000.0),
+        boot_id: Ok("0a9cb1de7a5e4f7c".parse().unwrap()),
         cpu: Ok(NodeCpuTime {
             busy_ticks,
             iowait_ticks: busy_ticks / 2,

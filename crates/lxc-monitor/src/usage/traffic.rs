@@ -3,7 +3,7 @@
 //! As with [block I/O](super::io), the increases of each interface are added. One that is new adds nothing yet: it may
 //! have been the node's before.
 
-use lxc_autoscale_core::snapshot::{InterfaceTraffic, NetworkUsage};
+use lxc_autoscale_core::snapshot::{ContainerRecord, InterfaceTraffic, NetworkUsage};
 use lxc_autoscale_core::table::Table;
 
 use super::increase;
@@ -13,18 +13,34 @@ use crate::sample::{Reading, Traffic};
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct TrafficCounter {
     interfaces: Table<InterfaceTraffic>,
-    total: NetworkUsage,
+    /// `None` where it is not known what was counted before the monitor started.
+    total: Option<NetworkUsage>,
 }
 
 impl TrafficCounter {
     /// At the first look at a run.
     pub(super) fn begin(now: &Traffic) -> Self {
-        Self { interfaces: now.interfaces.clone(), total: now.total }
+        Self { interfaces: now.interfaces.clone(), total: Some(now.total) }
+    }
+
+    /// From the newest record of the monitor before.
+    pub(super) fn of_record(record: &ContainerRecord) -> Self {
+        Self { interfaces: record.network_interfaces.clone(), total: record.network_usage }
+    }
+
+    /// Where it is not known what was counted before.
+    pub(super) fn lost() -> Self {
+        Self { interfaces: Table::default(), total: None }
     }
 
     /// At a later look; what has been counted up to then, and whether it is all.
     pub(super) fn after(&self, now: &Traffic) -> (Self, Reading<()>) {
-        let mut total = self.total;
+        let Some(mut total) = self.total else {
+            return (
+                Self::begin(now),
+                Err("what was counted before the monitor started is not known".into()),
+            );
+        };
         let (mut is_whole, mut n_known) = (Ok(()), 0);
         for (name, interface) in now.interfaces.entries() {
             let Some(last) = self.interfaces.get(name) else { continue };
@@ -41,12 +57,12 @@ impl TrafficCounter {
             // As when its own end of a link is read because the node's cannot be.
             is_whole = Err("its interfaces are others than in the last sample".into());
         }
-        (Self { interfaces: now.interfaces.clone(), total }, is_whole)
+        (Self { interfaces: now.interfaces.clone(), total: Some(total) }, is_whole)
     }
 
     /// What the container sent and received so far.
     pub(super) fn total(&self) -> NetworkUsage {
-        self.total
+        self.total.unwrap_or(NetworkUsage { rx_bytes: 0, tx_bytes: 0 })
     }
 }
 

@@ -24,6 +24,7 @@ impl Node {
         );
         node.write("proc/loadavg", "1.21 1.22 1.07 1/134 3467\n");
         node.write("proc/sys/kernel/osrelease", "6.8.12-4-pve\n");
+        node.write("proc/sys/kernel/random/boot_id", "0a9cb1de-7a5e-4f7c-9d55-0242ac110002\n");
         node.write(
             "proc/vmstat",
             "nr_free_pages 9\npswpin 11\npswpout 12\npgmajfault 13\nworkingset_refault_anon 14\n\

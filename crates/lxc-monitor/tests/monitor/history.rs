@@ -193,6 +193,67 @@ fn a_container_that_got_the_id_of_another_does_not_inherit_its_history() {
     assert!(said.contains("this is `bigdb`, which had the id 104 until"), "{said}");
 }
 
+/// Whom the ids belonged to before.
+fn former(node: &Node) -> Vec<String> {
+    let reader = HistoryReader::open(&history(node)).unwrap().unwrap();
+    reader.former().unwrap().into_iter().map(|info| info.name).collect()
+}
+
+fn end(mut daemon: Daemon) {
+    daemon.signal(rustix::process::Signal::TERM);
+    daemon.wait_for("lxc-monitor ends");
+    daemon.process.wait().unwrap();
+}
+
+/// Proxmox's cluster file system does not answer while a container is replaced by another one with its id.
+#[test]
+fn a_container_that_got_an_id_while_no_name_could_be_read_does_not_inherit_its_history() {
+    let node = node();
+    let config = node.config_file();
+    node.replace("pve/lxc/104.conf", "hostname: bigdb\nmemory: 512\n");
+    let mut daemon = Daemon::start(&config);
+    wait_until_complete(&node, &history(&node), 3);
+    std::fs::rename(node.path("pve/lxc"), node.path("elsewhere")).unwrap();
+    daemon.wait_for("configurations of the containers");
+    let running = std::fs::read_to_string(node.path("proc/net/unix")).unwrap();
+    node.replace("proc/net/unix", running.lines().next().unwrap());
+    daemon.wait_for("measured 0 running containers");
+    node.replace("proc/7104/stat", &crate::fixture::process_stat(7104, 199_000));
+    node.replace("proc/net/unix", &running);
+    daemon.wait_for("measured 1 running container");
+    daemon.wait_for("measured 1 running container");
+    node.write("elsewhere/104.conf", "hostname: tinyweb\nmemory: 512\n");
+    std::fs::rename(node.path("elsewhere"), node.path("pve/lxc")).unwrap();
+    daemon.wait_for("the id belonged to `bigdb`; the history of `tinyweb` begins now");
+    end(daemon);
+    assert_eq!(former(&node), ["bigdb"]);
+}
+
+/// The metrics file is gone, and with it the uptimes of before.
+#[test]
+fn a_rename_that_no_record_tells_of_makes_no_other_container() {
+    let node = node();
+    let config = node.config_file();
+    node.replace("pve/lxc/104.conf", "hostname: bigdb\nmemory: 512\n");
+    let daemon = Daemon::start(&config);
+    wait_until_complete(&node, &history(&node), 3);
+    end(daemon);
+    let directory = std::fs::read_dir(node.path("metrics.json").parent().unwrap()).unwrap();
+    for entry in directory.flatten() {
+        if entry.file_name().to_string_lossy().contains("metrics.json") {
+            std::fs::remove_file(entry.path()).unwrap();
+        }
+    }
+    let before = samples(&history(&node));
+    node.replace("pve/lxc/104.conf", "hostname: renamed\nmemory: 512\n");
+    let daemon = Daemon::start(&config);
+    wait_until(|| before + 2 < samples(&history(&node)));
+    end(daemon);
+    assert_eq!(former(&node), [""; 0]);
+    let reader = HistoryReader::open(&history(&node)).unwrap().unwrap();
+    assert!(reader.series().unwrap().iter().any(|info| info.name == "renamed"));
+}
+
 /// Samples of the container that has this id.
 fn samples_of(node: &Node, id: u32) -> u64 {
     let Some(reader) = HistoryReader::open(&history(node)).unwrap() else { return 0 };

@@ -94,6 +94,28 @@ fn pressure_is_read_always_and_the_rest_as_soon_as_it_ran() {
     }
 }
 
+/// However long a full look may stand for: a size of before, shown as of now, would look as if somebody had set it back.
+#[test]
+fn what_is_configured_and_the_limits_that_follow_are_never_those_of_an_earlier_look() {
+    for is_v2 in [true, false] {
+        let case = Case::new(is_v2);
+        let mut collector = case.collector(1.0, 60);
+        case.change(31, 1);
+        let mut look = |mib: u64| {
+            let text = format!("hostname: web\nmemory: {mib}\n");
+            case.node.write(&format!("pve/lxc/{}.conf", case.id), &text);
+            case.change(mib, 1);
+            let snapshot = collector.cycle();
+            let record = record(&snapshot, case.id);
+            let configured = record.configuration.as_ref().map(|stored| stored.memory_mb.get());
+            (configured, record.limits.and_then(|limits| limits.pids))
+        };
+        for mib in [512, 1024, 512, 2048] {
+            assert_eq!(look(mib), (Some(mib), Some(10 * mib)));
+        }
+    }
+}
+
 #[test]
 fn every_look_is_a_full_one_at_long_intervals_and_where_that_is_configured() {
     for (interval_seconds, full_look_seconds) in [(60.0, 10), (10.0, 10), (1.0, 0)] {

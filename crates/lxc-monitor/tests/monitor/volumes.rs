@@ -1,9 +1,11 @@
 //! Volumes and interfaces that are attached and detached while a container runs.
 
+use lxc_autoscale_core::metrics_file::MetricsReader;
 use lxc_autoscale_core::snapshot::Snapshot;
 use lxc_monitor::collector::Collector;
 
 use crate::fixture::{Node, cycle, record};
+use crate::program::{self, Daemon};
 use crate::trees::node_v2;
 
 const SECTOR: u64 = 512;
@@ -64,6 +66,123 @@ fn what_a_volume_was_read_before_it_was_attached_is_not_the_containers() {
     assert_eq!(sectors_read(&look()), Some(1035), "what was read there is not taken back");
 }
 
+/// What a monitor that was restarted knows, after these looks of the one before.
+fn restarted(node: &Node, newest: &Snapshot) -> Collector {
+    let mut config = node.config();
+    config.collection.full_look_seconds = 0;
+    let mut collector = Collector::new(&config);
+    collector.go_on_from(newest);
+    collector
+}
+
+#[test]
+fn a_restart_of_the_monitor_changes_no_total_of_volumes() {
+    let (node, mut collector) = container();
+    dataset(&node, 0, 1000);
+    cycle(&mut collector);
+    dataset(&node, 1, 1 << 31);
+    dataset(&node, 0, 1010);
+    let newest = cycle(&mut collector);
+    assert_eq!(sectors_read(&newest), Some(1010));
+    // What is done while no monitor runs counts, and a volume that is attached then does not.
+    dataset(&node, 0, 1015);
+    dataset(&node, 1, (1 << 31) + 2);
+    dataset(&node, 2, 1 << 30);
+    let mut collector = restarted(&node, &newest);
+    let snapshot = cycle(&mut collector);
+    assert_eq!(sectors_read(&snapshot), Some(1017));
+    dataset(&node, 2, (1 << 30) + 3);
+    std::fs::remove_file(node.path(&file_of(1))).unwrap();
+    let snapshot = cycle(&mut collector);
+    assert_eq!(sectors_read(&snapshot), Some(1020));
+    // A second restart, after one was detached.
+    let mut collector = restarted(&node, &snapshot);
+    assert_eq!(sectors_read(&cycle(&mut collector)), Some(1020));
+}
+
+#[test]
+fn a_restart_of_the_monitor_changes_no_total_of_disks() {
+    let (node, mut collector) = container();
+    let disks = |lines: &[(&str, u64)]| {
+        let line = |(numbers, sectors): &(&str, u64)| {
+            format!("{numbers} rbytes={} wbytes=0 rios=1 wios=0 dbytes=0 dios=0\n", SECTOR * sectors)
+        };
+        node.replace("cgroup/lxc/104/io.stat", &lines.iter().map(line).collect::<String>());
+    };
+    disks(&[("8:0", 100), ("9:9", 7)]);
+    cycle(&mut collector);
+    // A disk is detached: what was read there stays.
+    disks(&[("8:0", 110)]);
+    let newest = cycle(&mut collector);
+    assert_eq!(sectors_read(&newest), Some(117));
+    disks(&[("8:0", 120), ("9:9", 4)]);
+    assert_eq!(sectors_read(&cycle(&mut restarted(&node, &newest))), Some(131));
+    // A counter that went back, as of another container with the id whose start could not be seen.
+    disks(&[("8:0", 3)]);
+    let snapshot = cycle(&mut restarted(&node, &newest));
+    assert_eq!(sectors_read(&snapshot), None, "{snapshot:?}");
+}
+
+#[test]
+fn what_is_not_known_of_before_a_restart_leaves_the_first_total_unknown() {
+    let (node, mut collector) = container();
+    dataset(&node, 0, 1000);
+    let newest = cycle(&mut collector);
+    let with = |edit: &dyn Fn(&mut lxc_autoscale_core::snapshot::ContainerRecord)| {
+        let mut newest = newest.clone();
+        newest.containers.values_mut().for_each(edit);
+        let mut collector = restarted(&node, &newest);
+        [0; 2].map(|_| {
+            let snapshot = cycle(&mut collector);
+            let record = record(&snapshot, 104);
+            (sectors_read(&snapshot), record.network_usage.map(|usage| usage.rx_bytes))
+        })
+    };
+    let all = (Some(1000), Some(1152));
+    assert_eq!(with(&|_| {}), [all; 2]);
+    let unknown_io = with(&|record| record.io_stats = None);
+    assert_eq!(unknown_io, [(None, Some(1152)), all]);
+    let unknown_traffic = with(&|record| record.network_usage = None);
+    assert_eq!(unknown_traffic, [(Some(1000), None), all]);
+    // It is not known whether it is the same run.
+    assert_eq!(with(&|record| record.uptime_seconds = None), [(None, None), all]);
+    // It has been restarted: its counters begin at nothing.
+    assert_eq!(with(&|record| record.uptime_seconds = Some(1e6)), [all; 2]);
+    // It ran when the newest record was made, and could not be looked at.
+    let mut without = newest.clone();
+    without.containers = lxc_autoscale_core::snapshot::ContainerRecords::new();
+    let mut collector = restarted(&node, &without);
+    assert_eq!([0; 2].map(|_| sectors_read(&cycle(&mut collector))), [None, Some(1000)]);
+    // One that was started since is new.
+    without.summary.node.as_mut().unwrap().uptime_seconds = Some(900.0);
+    assert_eq!(sectors_read(&cycle(&mut restarted(&node, &without))), Some(1000));
+}
+
+#[test]
+fn a_restart_of_the_monitor_changes_no_total_of_traffic() {
+    let (node, mut collector) = container();
+    let veths = |veths: &[(u32, u64)]| {
+        let line =
+            |(number, sent): &(u32, u64)| format!("veth104i{number}: 0 0 0 0 0 0 0 0 {sent} 0 0 0 0 0 0 0\n");
+        let lines: String = veths.iter().map(line).collect();
+        node.replace(
+            "proc/net/dev",
+            &format!("Inter-|   Receive  |  Transmit\n face |bytes  |bytes\n{lines}"),
+        );
+    };
+    let received =
+        |snapshot: &Snapshot| record(snapshot, 104).network_usage.as_ref().map(|usage| usage.rx_bytes);
+    veths(&[(0, 1000), (1, 50)]);
+    cycle(&mut collector);
+    veths(&[(0, 1010)]);
+    let newest = cycle(&mut collector);
+    assert_eq!(received(&newest), Some(1060));
+    veths(&[(0, 1015), (2, 1 << 40)]);
+    assert_eq!(received(&cycle(&mut restarted(&node, &newest))), Some(1065));
+    veths(&[(0, 5)]);
+    assert_eq!(received(&cycle(&mut restarted(&node, &newest))), None, "another one with its name");
+}
+
 #[test]
 fn a_volume_that_cannot_be_read_leaves_the_io_unknown() {
     let (node, mut collector) = container();
@@ -99,4 +218,31 @@ fn what_an_interface_carried_before_it_was_attached_is_not_the_containers() {
     assert_eq!(received(&[(0, 1030)]), Some(1035));
     assert_eq!(received(&[(0, 2)]), None, "another one with its name");
     assert_eq!(received(&[(0, 5)]), Some(1038));
+}
+
+/// The program, with an interface that was attached before it is restarted.
+#[test]
+fn the_program_goes_on_from_its_newest_record() {
+    let node = program::node();
+    let end = |mut daemon: Daemon| {
+        daemon.signal(rustix::process::Signal::TERM);
+        daemon.wait_for("lxc-monitor ends");
+        daemon.process.wait().unwrap();
+    };
+    let measured = |daemon: &mut Daemon| {
+        daemon.wait_for("measured 1 running container");
+        daemon.wait_for("measured 1 running container");
+    };
+    let mut daemon = Daemon::start(&node.config_file());
+    measured(&mut daemon);
+    node.append("proc/net/dev", "veth104i1: 0 0 0 0 0 0 0 0 1099511627776 12 1 2 0 0 0 0");
+    measured(&mut daemon);
+    end(daemon);
+    let mut daemon = Daemon::start(&node.config_file());
+    measured(&mut daemon);
+    end(daemon);
+    let read = MetricsReader::new(node.path("metrics.json")).read_new().unwrap();
+    let received =
+        read.snapshots.iter().map(|snapshot| record(snapshot, 104).network_usage.unwrap().rx_bytes);
+    assert_eq!(received.collect::<std::collections::BTreeSet<_>>(), [1152].into());
 }

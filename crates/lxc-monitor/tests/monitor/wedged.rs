@@ -156,10 +156,25 @@ fn a_cluster_file_system_that_is_not_mounted_is_missed() {
     assert!(record(&cycle(&mut collector), 104).configuration.is_some());
     std::fs::rename(node.path("pve/lxc"), node.path("elsewhere")).unwrap();
     let snapshot = cycle(&mut collector);
-    assert!(record(&snapshot, 104).configuration.is_some(), "what it said last stands");
-    assert!(!unlisted(&snapshot));
+    assert!(!unlisted(&snapshot), "which containers there are, it said before");
+    let known = record(&snapshot, 104);
+    // It may have been resized or renamed since: what it said last is not of this time.
+    assert_eq!((&known.configuration, &known.pool), (&None, &None));
+    for field in ["configuration", "pool"] {
+        let reason = known.missing.reason(field).unwrap();
+        assert!(reason.ends_with("pve/lxc` does not exist"), "{field}: {reason}");
+    }
+    // One that comes meanwhile is measured, and belongs into the sums.
+    node.start(106, 7106);
+    container(&node, 106, 7106);
+    std::fs::remove_dir_all(node.path("pve/lxc")).unwrap();
+    let snapshot = cycle(&mut collector);
+    assert_eq!(record(&snapshot, 106).process_count, Some(3));
+    std::fs::rename(node.path("elsewhere"), node.path("pve/lxc")).unwrap();
+    let known = cycle(&mut collector);
+    assert!(record(&known, 104).configuration.is_some() && record(&known, 104).pool.is_some());
 
-    std::fs::remove_dir(node.path("pve")).unwrap();
+    std::fs::remove_dir_all(node.path("pve")).unwrap();
     let snapshot = cycle(&mut Collector::new(&node.config()));
     assert!(!record(&snapshot, 104).missing.contains("configuration"), "a node without Proxmox");
 }
@@ -261,11 +276,15 @@ fn a_container_whose_files_hang_costs_only_its_own_row() {
 }
 
 #[test]
-fn a_cluster_file_system_that_hangs_leaves_what_it_said_last() {
+fn a_cluster_file_system_that_hangs_costs_the_configurations_and_no_container() {
     let check = |collector: &mut Collector| {
         let snapshot = cycle(collector);
-        assert_eq!(record(&snapshot, 104).configuration.as_ref().unwrap().cores, Some(2));
+        let reason = record(&snapshot, 104).missing.reason("configuration").unwrap();
+        assert!(reason.ends_with("no answer within 50 ms"), "{reason}");
+        assert_eq!(record(&snapshot, 104).configuration, None, "sizes of before are not those of now");
         assert_eq!(snapshot.containers.len(), 2);
     };
-    with_hanging("pve/lxc", check, |collector| cycle(collector).containers.len() == 2);
+    with_hanging("pve/lxc", check, |collector| {
+        record(&cycle(collector), 104).configuration.as_ref().is_some_and(|stored| stored.cores == Some(2))
+    });
 }

@@ -1,8 +1,8 @@
 //! A container's configuration in Proxmox.
 
 use lxc_autoscale_core::Mebibytes;
+use lxc_autoscale_core::container_config::ContainerConfig;
 use lxc_autoscale_core::exposition::Samples;
-use lxc_autoscale_core::snapshot::ContainerRecord;
 
 use super::Source::{Container, Identity};
 use super::{Family, gauge, info};
@@ -82,8 +82,7 @@ pub(super) const FAMILIES: &[Family] = &[
 ];
 
 /// Labels as in `pve_guest_info` of prometheus-pve-exporter: tags are joined by semicolons.
-fn identity(record: &ContainerRecord, node: &str, to: &mut Samples<'_>) {
-    let configuration = record.configuration.as_ref();
+fn identity(configuration: Option<&ContainerConfig>, node: &str, to: &mut Samples<'_>) {
     let name = configuration.and_then(|configuration| configuration.name.as_deref()).unwrap_or_default();
     let tags = configuration.map(|configuration| configuration.tags.join(";")).unwrap_or_default();
     to.whole_labelled(&[("name", name), ("node", node), ("tags", &tags)], Some(1));

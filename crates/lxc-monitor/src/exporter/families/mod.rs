@@ -14,6 +14,7 @@ mod node;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use lxc_autoscale_core::container_config::ContainerConfig;
 use lxc_autoscale_core::exposition::{Description, Samples};
 use lxc_autoscale_core::notification::Severity;
 use lxc_autoscale_core::snapshot::{
@@ -44,8 +45,8 @@ pub struct Family {
 pub enum Source {
     /// One container.
     Container(fn(&ContainerRecord, &mut Samples<'_>)),
-    /// One container, with the name of its node.
-    Identity(fn(&ContainerRecord, &str, &mut Samples<'_>)),
+    /// How one container is configured, as far as that was ever known, with the name of its node.
+    Identity(fn(Option<&ContainerConfig>, &str, &mut Samples<'_>)),
     /// The node.
     Node(fn(&NodeRecord, &mut Samples<'_>)),
     /// The snapshot as a whole.

@@ -227,6 +227,24 @@ fn ours(day: &str, minutes: impl Iterator<Item = (u32, &'static str, u32)>) -> S
     format!("[\n{}\n]\n", records.join(",\n"))
 }
 
+/// The daemon was stopped before it rolled its samples up.
+#[test]
+fn what_the_daemon_holds_as_samples_is_nothing_new() {
+    let case = Case::new();
+    let text = ours("2026-11-20", (0..20).map(|minute| (minute, "web", 7000 + 60 * minute)));
+    let (mut store, _) = Store::open(&case.config).unwrap();
+    let (mut rates, mut times) = (Rates::default(), LocalTimes::new(TimeZone::UTC));
+    for line in text.lines().filter(|line| line.starts_with('{')) {
+        let cycle = record::read(line.trim_end_matches(',').as_bytes(), &mut times).unwrap().cycle;
+        store.name(cycle.at_ms, cycle.seen(&rates)).unwrap();
+        store.append(&[SampledCycle { at_ms: cycle.at_ms, samples: rates.samples(&cycle) }]).unwrap();
+    }
+    drop(store);
+    let report = case.import(text.as_bytes(), "UTC").unwrap();
+    assert_eq!((report.snapshots, report.roll_ups, report.new_frames), (20, 0, 0), "{report:?}");
+    assert_eq!(case.read(104, Metric::Memory).len(), 20);
+}
+
 #[test]
 fn an_older_file_names_nothing_anew_and_keeps_its_containers_apart() {
     let case = Case::new();

@@ -13,7 +13,7 @@ struct Case {
 }
 
 fn seen(series: Series, name: &str) -> Seen<'_> {
-    Seen { series, name: Some(name), may_be_another: true }
+    Seen { series, name: Some(name), may_be_another: true, up_since_ms: None }
 }
 
 fn case(minutes: i64) -> Case {

@@ -16,7 +16,8 @@ use lxc_autoscale_core::ownership::make_for_owner_of_directory;
 use lxc_autoscale_core::regular_file;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Row, TransactionBehavior, ffi, params};
 
-use super::{PUT_EPOCH, PUT_FRAME, StoreError};
+use super::names::{PUT_EPOCH, PUT_UNCONFIRMED};
+use super::{PUT_FRAME, StoreError};
 
 /// Size of a page of the database.
 pub(super) const PAGE_BYTES: u64 = 4096;
@@ -24,6 +25,9 @@ pub(super) const PAGE_BYTES: u64 = 4096;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// The beginning of every database.
 const MAGIC: &[u8] = b"SQLite format 3\0";
+/// Whether the tables are there that the first programs with this version do not have.
+const HAS_LATER_TABLES: &str =
+    "SELECT count(*) = 2 FROM sqlite_master WHERE type = 'table' AND name IN ('epochs', 'unconfirmed')";
 /// Most broken databases kept beside the new one.
 const MOST_PUT_ASIDE: u64 = 3;
 
@@ -81,9 +85,9 @@ fn open_whole(path: &Path, max_bytes: u64) -> Result<Connection, StoreError> {
 fn make_tables(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
     let failed = |source| failed(path, source);
     let version = |connection: &Connection| connection.query_row("PRAGMA user_version", [], |row| row.get(0));
-    let has_epochs = |connection: &Connection| connection.query_row(schema::HAS_EPOCHS, [], |row| row.get(0));
+    let has_all = |connection: &Connection| connection.query_row(HAS_LATER_TABLES, [], |row| row.get(0));
     match version(connection).map_err(failed)? {
-        schema::VERSION if has_epochs(connection).map_err(failed)? => return Ok(()),
+        schema::VERSION if has_all(connection).map_err(failed)? => return Ok(()),
         0 | schema::VERSION => {}
         found => {
             let version = HistoryError::Version { path: path.to_owned(), found, known: schema::VERSION };
@@ -96,6 +100,7 @@ fn make_tables(connection: &mut Connection, path: &Path) -> Result<(), StoreErro
         transaction.pragma_update(None, "user_version", schema::VERSION).map_err(failed)?;
     }
     transaction.execute_batch(schema::EPOCHS).map_err(failed)?;
+    transaction.execute_batch(schema::UNCONFIRMED).map_err(failed)?;
     transaction.commit().map_err(failed)
 }
 
@@ -210,6 +215,11 @@ pub(super) fn salvage(aside: &Path, connection: &mut Connection) -> rusqlite::Re
         copy(&broken, connection, &epochs, |row, new| {
             let (series, begins_ms, former): (u32, i64, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
             new.execute(PUT_EPOCH, params![series, begins_ms, former])
+        })?;
+        let unconfirmed = format!("SELECT series, since_ms FROM unconfirmed ORDER BY series {order}");
+        copy(&broken, connection, &unconfirmed, |row, new| {
+            let (series, since_ms): (u32, i64) = (row.get(0)?, row.get(1)?);
+            new.execute(PUT_UNCONFIRMED, params![series, since_ms])
         })?;
         let chunks = format!("SELECT tier, start_ms, series, data FROM chunks ORDER BY number {order}");
         copy(&broken, connection, &chunks, |row, new| {
