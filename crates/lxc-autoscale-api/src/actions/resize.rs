@@ -7,6 +7,7 @@ use lxc_autoscale_core::{Cores, Mebibytes, Vmid};
 use super::{ActionError, changeable};
 use crate::backend::{Answer, ContainerHost, Grown, Stored};
 use crate::config::{Config, LimitsConfig, MAX_CORES, MetricsConfig};
+use crate::hundredths::{Hundredths, hundredths};
 use crate::invariants::{self, Circumstances, NodeMemory, Refused, Step, What};
 use crate::jobs::Journal;
 use crate::memory_guard::{self, Need};
@@ -104,32 +105,6 @@ pub async fn set_cpulimit(
         return Err(not_applied(vmid, "CPU limit", &found));
     }
     Ok(resized(vmid, before, after, true))
-}
-
-/// A CPU limit in hundredths of a core, the smallest step that the kernel's quota can express.
-struct Hundredths(u32);
-
-impl Hundredths {
-    /// Rounded up, so that a tiny limit does not become "no limit"; `None` for an invalid number of cores.
-    fn from_cores(cores: f64) -> Option<Self> {
-        let hundredths = (cores * 100.0 - 1e-6).ceil();
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be in range")]
-        let fits = (0.0 <= cores && hundredths <= f64::from(u32::MAX)).then_some(hundredths.max(0.0) as u32);
-        fits.map(Self)
-    }
-
-    fn cores(&self) -> f64 {
-        f64::from(self.0) / 100.0
-    }
-
-    fn limit(&self) -> Option<f64> {
-        (0 < self.0).then(|| self.cores())
-    }
-}
-
-/// A CPU limit in hundredths of a core.
-pub(crate) fn hundredths(cores: f64) -> u64 {
-    Hundredths::from_cores(cores).map_or(0, |hundredths| hundredths.0.into())
 }
 
 fn is_same_limit(one: Option<f64>, other: Option<f64>) -> bool {

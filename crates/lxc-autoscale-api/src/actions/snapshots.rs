@@ -4,12 +4,13 @@ use lxc_autoscale_core::api::{RolledBack, SizeOf, SnapshotCreated};
 use lxc_autoscale_core::container_config::ContainerConfig;
 use lxc_autoscale_core::{ErrorChain, Vmid};
 
-use super::resize::{hundredths, node_cpus};
+use super::resize::node_cpus;
 use super::retention::MARK;
 use super::{ActionError, changeable};
 use crate::backend::watch::cancellable;
 use crate::backend::{BackendError, ContainerHost, Existing, Stored};
 use crate::config::Config;
+use crate::hundredths::hundredths;
 use crate::invariants::{self, Refused, What};
 use crate::jobs::Journal;
 use crate::ledger::{self, identities};
