@@ -143,3 +143,20 @@ fn what_the_disk_has_not_taken_is_written_once_more() {
     assert!(verified.status.success() && said.contains("the chain holds"), "{said}");
     assert_eq!(said.lines().count(), 1, "nothing stands there twice: {said}");
 }
+
+/// The cause is in the answer and in the audit log, but the administrator looks into the service log first.
+#[test]
+fn why_a_change_could_not_be_recorded_is_in_the_service_log() {
+    let node = Node::new();
+    let mut server = Server::start(&node, "");
+    let database = rusqlite::Connection::open(node.root().join("state/api.sqlite")).unwrap();
+    database
+        .execute_batch(
+            "CREATE TRIGGER full BEFORE INSERT ON changes BEGIN SELECT RAISE(ABORT, 'disk full'); END",
+        )
+        .unwrap();
+    let (status, answer) = server.ask("POST", "/scale/cores", &json!({"vm_id": 104, "cores": 3}));
+    assert_eq!((status, &answer["code"]), (503, &json!("not_recorded")), "{answer}");
+    let line = server.wait_for("not_recorded");
+    assert!(line.contains("set the cores of container 104") && line.contains("disk full"), "{line}");
+}
