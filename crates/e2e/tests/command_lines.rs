@@ -65,10 +65,23 @@ fn what_is_wrong_with_a_configuration_from_a_pipe_is_said_of_the_pipe() {
         child.stdin.take().unwrap().write_all(wrong.as_bytes()).unwrap();
         let output = child.wait_with_output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
-        assert!(!output.status.success());
+        assert_eq!(output.status.code(), Some(1), "{program}");
         assert!(
             said.starts_with(&format!("{program}: standard input:1: unknown key `no_such_key`")),
             "{said}"
         );
+    }
+}
+
+/// Somebody who types the bare name wants to see the help, not to start a second daemon that resizes containers.
+#[test]
+fn a_bare_name_starts_no_daemon() {
+    for ((program, _), code) in PROGRAMS.into_iter().zip([2, 64, 2]) {
+        for arguments in [&[][..], &["--config", "/nonexistent/installed.toml"]] {
+            let output = Command::new(binary(program)).args(arguments).stdin(Stdio::null()).output().unwrap();
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(code), "{program} {arguments:?}: {said}");
+            assert!(said.contains("Usage: ") && said.contains("--help"), "{program} {arguments:?}: {said}");
+        }
     }
 }

@@ -12,14 +12,14 @@ pub const DEFAULT_CONFIG: &str = "/etc/lxc_autoscale_ml/lxc_autoscale_api.toml";
 
 /// REST server that resizes, snapshots and clones LXC containers.
 #[derive(Debug, Parser)]
-#[command(name = "lxc-autoscale-api", version)]
+#[command(name = "lxc-autoscale-api", version, arg_required_else_help = true)]
 pub struct Cli {
     /// Configuration file.
     #[arg(long, global = true, value_name = "FILE", default_value = DEFAULT_CONFIG)]
     pub config: PathBuf,
-    /// What to do; without a command it serves.
+    /// What to do.
     #[command(subcommand)]
-    pub command: Option<Command>,
+    pub command: Command,
 }
 
 /// What to do.
@@ -94,7 +94,7 @@ mod tests {
     fn an_undo_is_of_one_container_or_of_all() {
         let parsed = |line: &str| {
             let words = ["lxc-autoscale-api", "undo"].into_iter().chain(line.split_whitespace());
-            Cli::try_parse_from(words).ok().and_then(|cli| cli.command)
+            Cli::try_parse_from(words).ok().map(|cli| cli.command)
         };
         let undo = |vmid: Option<u32>, to: &str| {
             let vmid = vmid.map(|id| Vmid::try_from(id).unwrap());
@@ -110,10 +110,13 @@ mod tests {
     }
 
     #[test]
-    fn serving_is_what_happens_without_a_command() {
-        let cli = Cli::parse_from(["lxc-autoscale-api"]);
-        assert_eq!((cli.config, cli.command), (PathBuf::from(DEFAULT_CONFIG), None));
+    fn it_serves_only_if_told_to() {
+        let cli = Cli::parse_from(["lxc-autoscale-api", "run"]);
+        assert_eq!((cli.config, cli.command), (PathBuf::from(DEFAULT_CONFIG), Command::Run));
         let cli = Cli::parse_from(["lxc-autoscale-api", "check", "--config", "/x.toml"]);
-        assert_eq!((cli.config, cli.command), (PathBuf::from("/x.toml"), Some(Command::Check)));
+        assert_eq!((cli.config, cli.command), (PathBuf::from("/x.toml"), Command::Check));
+        for words in [&["lxc-autoscale-api"][..], &["lxc-autoscale-api", "--config", "/x.toml"]] {
+            assert!(Cli::try_parse_from(words).is_err(), "{words:?}");
+        }
     }
 }

@@ -6,8 +6,8 @@
 
 use lxc_autoscale_core::Vmid;
 
-use crate::actions::resize::hundredths;
 use crate::config::{LimitsConfig, MAX_CORES};
+use crate::hundredths::hundredths;
 
 /// One core, in hundredths.
 const ONE_CORE: u64 = 100;

@@ -32,6 +32,7 @@ pub mod events;
 pub mod exporter;
 pub mod extract;
 pub mod gate;
+mod hundredths;
 pub mod invariants;
 pub mod jobs;
 pub mod key_command;

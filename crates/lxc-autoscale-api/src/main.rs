@@ -34,7 +34,7 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli) -> Result<ExitCode, ServerError> {
-    let command = cli.command.clone().unwrap_or(Command::Run);
+    let command = cli.command.clone();
     // The OpenAPI document does not depend on the configuration.
     let config: Config = match command {
         Command::Openapi => Config::default(),

@@ -9,6 +9,7 @@ use crate::auth::caller::Caller;
 use crate::backend::ContainerHost;
 use crate::changes::Change;
 use crate::config::Config;
+use crate::hundredths::hundredths;
 use crate::jobs::{Journal, Order, Task};
 use crate::ledger;
 
@@ -83,7 +84,7 @@ impl Setting {
             }
             Size::Cpulimit(cores) => {
                 let shown = if cores == 0.0 { "none".to_owned() } else { cores.to_string() };
-                let hundredths = resize::hundredths(cores);
+                let hundredths = hundredths(cores);
                 (SizeOf::Cpulimit, shown, Task::SetCpulimit { vmid, hundredths })
             }
             Size::Memory(memory) => {

@@ -47,7 +47,7 @@ pub struct Shared {
     store: Store,
     events: Events,
     configuration: Configuration,
-    keys: KeyFile,
+    keys: Arc<KeyFile>,
     rate_limits: RwLock<Arc<RateLimits>>,
     refusals: Refusals,
     questions: Turns,
@@ -79,7 +79,7 @@ impl Shared {
             refusals: Refusals::default(),
             questions: Turns::default(),
             confirmations: Confirmations::default(),
-            keys: KeyFile::new(config.server.keys_file.clone()),
+            keys: Arc::new(KeyFile::new(config.server.keys_file.clone())),
             config: InForce(Arc::new(RwLock::new(Arc::new(config)))),
             host,
             cpu: CpuMeter::default(),
@@ -152,7 +152,7 @@ impl Shared {
     }
 
     /// The API keys.
-    pub fn keys(&self) -> &KeyFile {
+    pub fn keys(&self) -> &Arc<KeyFile> {
         &self.keys
     }
 

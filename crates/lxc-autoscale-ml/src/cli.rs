@@ -20,7 +20,7 @@ pub const DEFAULT_CONFIG: &str = "/etc/lxc_autoscale_ml/lxc_autoscale_ml.toml";
 /// 4 `apply` did only part of a plan; 5 nothing is known of the container, or for `plan` of the present; 64 wrong
 /// usage.
 #[derive(Debug, Parser)]
-#[command(name = "lxc-autoscale-ml", version)]
+#[command(name = "lxc-autoscale-ml", version, arg_required_else_help = true)]
 pub struct Cli {
     /// Configuration file [default: /etc/lxc_autoscale_ml/lxc_autoscale_ml.toml].
     #[arg(long, global = true, value_name = "FILE")]
@@ -28,9 +28,9 @@ pub struct Cli {
     /// When to colour the output.
     #[arg(long, global = true, value_name = "WHEN", value_enum, default_value_t)]
     pub color: ColorChoice,
-    /// What to do [default: run].
+    /// What to do.
     #[command(subcommand)]
-    pub command: Option<Command>,
+    pub command: Command,
 }
 
 /// What to do.
@@ -398,7 +398,7 @@ mod tests {
             let cli = Cli::parse_from(["lxc-autoscale-ml"].into_iter().chain(words));
             assert_eq!(cli.config_path(), Path::new("/x.toml"));
         }
-        assert_eq!(Cli::parse_from(["lxc-autoscale-ml"]).config_path(), Path::new(DEFAULT_CONFIG));
+        assert_eq!(Cli::parse_from(["lxc-autoscale-ml", "run"]).config_path(), Path::new(DEFAULT_CONFIG));
     }
 
     #[test]

@@ -66,7 +66,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
     let screen = Screen::of_stdout(cli.color);
     // Not locked: the daemon's log lines go there too.
     let out = &mut io::BufWriter::new(CommandOutput::stdout());
-    match cli.command.unwrap_or(Command::Run) {
+    match cli.command {
         Command::Run => {
             let (file, config) = ConfigFile::read(&path)?;
             telemetry::init(&config.logging)?;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use lxc_autoscale_core::ErrorChain;
-use lxc_monitor::cli::{Cli, Outcome};
+use lxc_monitor::cli::{Cli, CliError, Outcome};
 
 /// The same as that of `lxc-autoscale-ml`.
 const EXIT_NOTHING_KNOWN: u8 = 5;
@@ -18,7 +18,11 @@ fn main() -> ExitCode {
         Err(error) => {
             // When standard error is closed, nothing can be reported.
             let _ = writeln!(std::io::stderr(), "lxc-monitor: {}", ErrorChain(&error));
-            ExitCode::from(2)
+            match error {
+                // `config` says that something is wrong, as its answer with `--json` does.
+                CliError::Show(_) => ExitCode::FAILURE,
+                _ => ExitCode::from(2),
+            }
         }
     }
 }

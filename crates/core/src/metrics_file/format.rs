@@ -215,7 +215,7 @@ pub(super) enum ElementError {
 ///
 /// The Python original writes the array indented over many lines; its files may be gigabytes.
 ///
-/// [`ElementError`]; the elements before it have been passed on.
+/// # Errors
 /// [`ElementError`]; the elements before it were handed over.
 pub(super) fn for_each_element(
     reader: impl Read,

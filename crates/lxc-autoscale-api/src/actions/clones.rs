@@ -15,8 +15,8 @@
 
 use std::time::Duration;
 
-use lxc_autoscale_core::Vmid;
 use lxc_autoscale_core::api::{CloneCreated, CloneDeleted};
+use lxc_autoscale_core::{ErrorChain, Vmid};
 
 use super::snapshots::ensure_running;
 use super::{ActionError, refuse_lock, unlocked};
@@ -130,7 +130,7 @@ pub async fn create(
         Err(at_work) => {
             let done = match copied {
                 Ok(()) => format!("container {source} was copied to container {target}"),
-                Err(failure) => format!("the copy failed: {failure}"),
+                Err(failure) => format!("the copy failed: {}", ErrorChain(&failure)),
             };
             return Err(ActionError::HalfWay { cause: Box::new(at_work.into()), done });
         }
@@ -208,9 +208,10 @@ async fn undone(
         Ok(()) => failure,
         // What remains is known only when that call has ended.
         Err(at_work) if at_work.at_work().is_some() => {
-            ActionError::HalfWay { cause: Box::new(at_work), done: format!("the copy failed: {failure}") }
+            let done = format!("the copy failed: {}", ErrorChain(&failure));
+            ActionError::HalfWay { cause: Box::new(at_work), done }
         }
-        Err(error) => left_behind(failure, format!("container {} ({error})", request.target)),
+        Err(error) => left_behind(failure, format!("container {} ({})", request.target, ErrorChain(&error))),
     }
 }
 
@@ -284,7 +285,7 @@ pub(crate) async fn drop_snapshot(
             Err(at_work) if at_work.at_work().is_some() => return Err(at_work),
             Err(failure) => Some(failure),
         };
-        let error = failure.as_ref().map(tracing::field::display);
+        let error = failure.as_ref().map(|error| ErrorChain(error).to_string());
         tracing::warn!(%source, snapshot = %name, error, "cannot drop the temporary snapshot");
         match pauses.next() {
             Some(pause) if failure.as_ref().is_none_or(BackendError::may_pass) => {
@@ -442,7 +443,9 @@ pub async fn delete(
         Err(failure) if was_running && host.stored(vmid).await.is_ok() => {
             match ensure_running(host, vmid).await {
                 Ok(()) => Err(failure),
-                Err(error) => Err(left_behind(failure, format!("container {vmid}, stopped ({error})"))),
+                Err(error) => {
+                    Err(left_behind(failure, format!("container {vmid}, stopped ({})", ErrorChain(&error))))
+                }
             }
         }
         Err(failure) => Err(failure),

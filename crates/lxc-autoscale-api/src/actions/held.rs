@@ -5,9 +5,9 @@ use lxc_autoscale_core::Vmid;
 use lxc_autoscale_core::container_config::ContainerConfig;
 
 use super::ActionError;
-use super::resize::hundredths;
 use crate::backend::{ContainerHost, Stored};
 use crate::config::Config;
+use crate::hundredths::hundredths;
 use crate::invariants::{self, NodeMemory, Step, What};
 use crate::jobs::Journal;
 use crate::{ledger, node};

@@ -135,28 +135,31 @@ pub enum ActionError {
         found: String,
     },
     /// A rollback or a stop is done, but the container that ran before does not run again.
-    #[error("container {vmid} {done}, but it ran before and does not run now: {cause}")]
+    #[error("container {vmid} {done}, but it ran before and does not run now")]
     NotRestarted {
         /// The container.
         vmid: Vmid,
         /// What was done with it: `is back at snapshot …`, `was shut down`.
         done: String,
         /// Why it does not start.
+        #[source]
         cause: Box<ActionError>,
     },
     /// It failed, and what had been made on the way could not be removed. What remains comes first, because long
     /// texts are cut.
-    #[error("what remains and must be removed by hand: {left}; {cause}")]
+    #[error("what remains and must be removed by hand: {left}; the change failed")]
     LeftBehind {
         /// The failure.
+        #[source]
         cause: Box<ActionError>,
         /// What remains.
         left: String,
     },
     /// It failed or was cancelled half way; what was done stays done.
-    #[error("{cause}; before that {done}")]
+    #[error("{done}; then it ended")]
     HalfWay {
         /// The failure.
+        #[source]
         cause: Box<ActionError>,
         /// What was done before.
         done: String,
@@ -252,5 +255,42 @@ fn refuse_lock(vmid: Vmid, stored: &Stored) -> Result<(), ActionError> {
     match &stored.config.lock {
         Some(lock) => Err(BackendError::Locked { vmid, lock: lock.clone() }.into()),
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use lxc_autoscale_core::ErrorChain;
+
+    use super::*;
+
+    /// What clients, the job and the audit log get: every layer once, down to the system's own words.
+    #[test]
+    fn an_error_about_another_gives_its_whole_cause() {
+        let vmid = Vmid::try_from(104).unwrap();
+        let cause = || -> Box<ActionError> {
+            let source = io::Error::other("no space left");
+            Box::new(BackendError::Read { path: "/etc/pve/x".into(), source }.into())
+        };
+        let text = |text: &str| text.to_owned();
+        for (error, begins) in [
+            (
+                ActionError::NotRestarted { vmid, done: text("was shut down"), cause: cause() },
+                "container 104 was shut down, but it ran before and does not run now: ",
+            ),
+            (
+                ActionError::LeftBehind { cause: cause(), left: text("container 105") },
+                "what remains and must be removed by hand: container 105; the change failed: ",
+            ),
+            (
+                ActionError::HalfWay { cause: cause(), done: text("snapshot `one` was removed") },
+                "snapshot `one` was removed; then it ended: ",
+            ),
+        ] {
+            let told = ErrorChain(&error).to_string();
+            assert_eq!(told, format!("{begins}cannot read `/etc/pve/x`: no space left"));
+        }
     }
 }

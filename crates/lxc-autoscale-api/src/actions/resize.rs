@@ -9,6 +9,7 @@ use super::held::hold;
 use super::{ActionError, changeable};
 use crate::backend::{Answer, ContainerHost, Grown, Stored};
 use crate::config::{Config, MAX_CORES, MetricsConfig};
+use crate::hundredths::Hundredths;
 use crate::invariants::{self, Refused, What};
 use crate::jobs::Journal;
 use crate::memory_guard::{self, Need};
@@ -101,32 +102,6 @@ pub async fn set_cpulimit(
         return Err(not_applied(vmid, "CPU limit", &found));
     }
     Ok(resized(vmid, before, after, true))
-}
-
-/// A CPU limit in hundredths of a core, the smallest step that the kernel's quota can express.
-struct Hundredths(u32);
-
-impl Hundredths {
-    /// Rounded up, so that a tiny limit does not become "no limit"; `None` for an invalid number of cores.
-    fn from_cores(cores: f64) -> Option<Self> {
-        let hundredths = (cores * 100.0 - 1e-6).ceil();
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be in range")]
-        let fits = (0.0 <= cores && hundredths <= f64::from(u32::MAX)).then_some(hundredths.max(0.0) as u32);
-        fits.map(Self)
-    }
-
-    fn cores(&self) -> f64 {
-        f64::from(self.0) / 100.0
-    }
-
-    fn limit(&self) -> Option<f64> {
-        (0 < self.0).then(|| self.cores())
-    }
-}
-
-/// A CPU limit in hundredths of a core.
-pub(crate) fn hundredths(cores: f64) -> u64 {
-    Hundredths::from_cores(cores).map_or(0, |hundredths| hundredths.0.into())
 }
 
 fn is_same_limit(one: Option<f64>, other: Option<f64>) -> bool {

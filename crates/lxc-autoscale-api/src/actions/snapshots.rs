@@ -52,21 +52,22 @@ async fn dropped(
     name: &SnapshotName,
     given_up: BackendError,
 ) -> ActionError {
-    let left = |why: String| ActionError::LeftBehind {
+    let left = |why: BackendError| ActionError::LeftBehind {
         cause: Box::new(ActionError::Cancelled),
-        left: format!("snapshot `{name}` of container {vmid} ({why})"),
+        left: format!("snapshot `{name}` of container {vmid} ({})", ErrorChain(&why)),
     };
     match host.stored(vmid).await {
         Ok(stored) if !stored.has_snapshot(name) => given_up.into(),
         Ok(_) => match host.delete_snapshot(vmid, name).await {
             Ok(()) => given_up.into(),
             // What remains is known only when that call has ended.
-            Err(at_work) if at_work.at_work().is_some() => {
-                ActionError::HalfWay { cause: Box::new(at_work.into()), done: given_up.to_string() }
-            }
-            Err(error) => left(error.to_string()),
+            Err(at_work) if at_work.at_work().is_some() => ActionError::HalfWay {
+                cause: Box::new(at_work.into()),
+                done: ErrorChain(&given_up).to_string(),
+            },
+            Err(error) => left(error),
         },
-        Err(error) => left(error.to_string()),
+        Err(error) => left(error),
     }
 }
 
@@ -135,7 +136,7 @@ pub async fn rollback(
         (Err(failure), Ok(())) => Err(failure),
         (Err(failure), Err(cause)) => Err(ActionError::LeftBehind {
             cause: Box::new(failure),
-            left: format!("container {vmid} is stopped and does not start ({cause})"),
+            left: format!("container {vmid} is stopped and does not start ({})", ErrorChain(&cause)),
         }),
     }
 }

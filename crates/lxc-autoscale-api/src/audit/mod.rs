@@ -146,6 +146,8 @@ struct Line<'a, S> {
 #[derive(Debug)]
 pub struct AuditLog {
     file: PathBuf,
+    /// The limits of what is written from now on. Apart from the rest, which a writer holds while it waits for the disk.
+    bounds: Mutex<AuditConfig>,
     inner: Mutex<Inner>,
     /// Whether somebody has promised to call [`AuditLog::sync`].
     is_sync_promised: AtomicBool,
@@ -186,6 +188,7 @@ impl AuditLog {
     pub fn new(config: AuditConfig) -> Self {
         Self {
             file: config.file.clone(),
+            bounds: Mutex::new(config.clone()),
             inner: Mutex::new(Inner { config, end: None, refused_from: None }),
             is_sync_promised: AtomicBool::new(false),
         }
@@ -201,9 +204,9 @@ impl AuditLog {
         &self.file
     }
 
-    /// Sets other limits from now on; the file stays the same.
+    /// Sets other limits from now on; the file stays the same. Does not wait for the disk.
     pub fn bound(&self, max_size_mib: u64, backup_count: u32) {
-        let config = &mut self.locked().config;
+        let config = &mut *self.bounds.lock().unwrap_or_else(PoisonError::into_inner);
         config.max_size_mib = max_size_mib;
         config.backup_count = backup_count;
     }
@@ -235,6 +238,7 @@ impl AuditLog {
         on_disk: OnDisk,
     ) -> Result<String, AuditError> {
         let inner = &mut *self.locked();
+        inner.config.clone_from(&self.bounds.lock().unwrap_or_else(PoisonError::into_inner));
         // The end of the chain may be half written, so it is looked for again.
         let end = inner.end.take();
         let held = end.as_ref().map_or(0, |end| end.on_disk);

@@ -1,5 +1,8 @@
 //! The chain holds through restarts, rotation and crashes, and breaks if somebody tampers with it.
 
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -315,4 +318,32 @@ proptest! {
         let verdict = verdict(&config);
         prop_assert!(!verdict.findings.is_empty(), "{}", String::from_utf8_lossy(&bytes));
     }
+}
+
+/// Whoever reloads the configuration must not wait: all requests would wait for that.
+#[test]
+fn the_bounds_can_be_set_while_a_writer_waits_for_another_process() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = config(directory.path());
+    let log = Arc::new(AuditLog::new(config.clone()));
+    let other = turn(&config.file).unwrap();
+    let writer = std::thread::spawn({
+        let log = Arc::clone(&log);
+        move || write(&log, 1)
+    });
+    while log.inner.try_lock().is_ok() {
+        std::thread::yield_now();
+    }
+    let (done, bounded) = mpsc::channel();
+    std::thread::spawn({
+        let log = Arc::clone(&log);
+        move || {
+            log.bound(1, 1);
+            done.send(())
+        }
+    });
+    let bounded = bounded.recv_timeout(Duration::from_secs(20));
+    drop(other);
+    writer.join().unwrap();
+    bounded.unwrap();
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
 use axum::http::StatusCode;
@@ -100,18 +101,18 @@ impl Caller {
 
     /// Whether they would still be let in, with the same rights: meanwhile a key may have been revoked or expired, or
     /// a user may no longer be trusted. False if that cannot be determined.
-    pub fn is_still_known(&self, config: &ServerConfig, keys: &KeyFile, now: Timestamp) -> bool {
-        self.as_of(config, keys, now).is_ok_and(|caller| caller.as_ref() == Some(self))
+    pub async fn is_still_known(&self, config: &ServerConfig, keys: &Arc<KeyFile>, now: Timestamp) -> bool {
+        self.as_of(config, keys, now).await.is_ok_and(|caller| caller.as_ref() == Some(self))
     }
 
     /// The same caller with the rights they have at `now`; `None` if they would no longer be let in.
     ///
     /// # Errors
     /// [`KeysError`] if that cannot be determined.
-    pub fn as_of(
+    pub async fn as_of(
         &self,
         config: &ServerConfig,
-        keys: &KeyFile,
+        keys: &Arc<KeyFile>,
         now: Timestamp,
     ) -> Result<Option<Self>, KeysError> {
         let purpose = self.purpose.clone();
@@ -120,7 +121,7 @@ impl Caller {
                 Peer { uid: Some(*uid) }.trusted(config).map(|caller| Self { purpose, ..caller })
             }
             Identity::Key(name) => {
-                let keys = keys.keys()?;
+                let keys = keys.apart(KeyFile::keys).await?;
                 let key = keys.iter().find(|key| key.name == *name && !key.is_expired(now));
                 key.map(|key| {
                     let containers = key.containers.clone();

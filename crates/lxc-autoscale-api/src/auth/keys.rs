@@ -60,6 +60,12 @@ pub enum KeysError {
         /// Why.
         source: io::Error,
     },
+    /// A defect in this program.
+    #[error("reading the keys in `{}` ended unexpectedly", path.display())]
+    Crashed {
+        /// The file.
+        path: PathBuf,
+    },
     /// A key with that name exists.
     #[error("there already is a key `{name}`")]
     Exists {
@@ -84,7 +90,11 @@ impl KeysError {
             Self::Exists { .. } => "key_exists",
             Self::Unknown { .. } => "no_such_api_key",
             Self::TooMany => "too_many_keys",
-            Self::Read { .. } | Self::Open { .. } | Self::Form { .. } | Self::Write { .. } => "keys_file",
+            Self::Read { .. }
+            | Self::Open { .. }
+            | Self::Form { .. }
+            | Self::Write { .. }
+            | Self::Crashed { .. } => "keys_file",
         }
     }
 }
@@ -202,6 +212,20 @@ impl KeyFile {
             Arc::new(keys.map_err(|source| KeysError::Form { path: self.path.clone(), source })?);
         *read = Some((version, Arc::clone(&keys)));
         Ok(keys)
+    }
+
+    /// Works with the keys in a thread of its own: nothing else is held up if the file is large, or where a read may hang,
+    /// such as below `/etc/pve`.
+    ///
+    /// # Errors
+    /// As [`KeyFile::keys`].
+    pub async fn apart<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self) -> Result<T, KeysError> + Send + 'static,
+    ) -> Result<T, KeysError> {
+        let own = Arc::clone(self);
+        let done = tokio::task::spawn_blocking(move || work(&own)).await;
+        done.unwrap_or_else(|_| Err(KeysError::Crashed { path: self.path.clone() }))
     }
 
     /// The caller who presents `secret`; `None` if the key is unknown, revoked or expired.

@@ -70,7 +70,8 @@ impl Peer {
         if uid == 0 || config.trusted_uids.contains(&uid) {
             return Some(Caller::user(uid));
         }
-        // Looked up each time, because users may be created or removed while the server runs.
+        // Looked up each time, because users may be created or removed while the server runs. It is a small file that the
+        // kernel has in memory, so it is read in place.
         let name = users::name_of(uid).unwrap_or_else(|error| {
             tracing::warn!(%error, "cannot read the users of this machine, so no operator is recognised");
             None
@@ -86,23 +87,45 @@ fn untrusted() -> ApiError {
     )
 }
 
+/// What a request presents to show who sent it.
+enum Presented {
+    /// A key.
+    Key(String),
+    /// An `Authorization` header that holds no key.
+    NoKey,
+    /// No such header, so the user at the other end of the connection counts.
+    Peer(Option<Peer>),
+}
+
+impl Presented {
+    fn by(request: &Request) -> Self {
+        let Some(header) = request.headers().get(AUTHORIZATION) else {
+            return Self::Peer(request.extensions().get::<Peer>().copied());
+        };
+        match header.to_str().ok().and_then(|value| value.split_once(' ')) {
+            // RFC 9110: the name of the scheme is case-insensitive.
+            Some((scheme, secret)) if scheme.eq_ignore_ascii_case("Bearer") => {
+                Self::Key(secret.trim().to_owned())
+            }
+            _ => Self::NoKey,
+        }
+    }
+}
+
 /// The caller: the holder of the presented key, or else the user at the other end of the connection.
-fn identify(state: &AppState, request: &Request) -> Result<Caller, ApiError> {
-    let Some(header) = request.headers().get(AUTHORIZATION) else {
-        let peer = request.extensions().get::<Peer>().copied();
-        return peer.and_then(|peer| peer.trusted(&state.config().server)).ok_or_else(untrusted);
-    };
+async fn identify(state: &AppState, presented: Presented) -> Result<Caller, ApiError> {
     let refused = || {
         let message = "the key is unknown, revoked or expired; it is sent as `Authorization: Bearer KEY`";
         ApiError::new(StatusCode::UNAUTHORIZED, "invalid_key", message)
     };
-    let (scheme, secret) =
-        header.to_str().ok().and_then(|value| value.split_once(' ')).ok_or_else(refused)?;
-    // RFC 9110: the name of the scheme is case-insensitive.
-    if !scheme.eq_ignore_ascii_case("Bearer") {
-        return Err(refused());
-    }
-    match state.keys().holder(secret.trim(), Timestamp::now()) {
+    let secret = match presented {
+        Presented::Key(secret) => secret,
+        Presented::NoKey => return Err(refused()),
+        Presented::Peer(peer) => {
+            return peer.and_then(|peer| peer.trusted(&state.config().server)).ok_or_else(untrusted);
+        }
+    };
+    match state.keys().apart(move |keys| keys.holder(&secret, Timestamp::now())).await {
         Ok(holder) => holder.ok_or_else(refused),
         Err(error) => {
             tracing::error!(error = %ErrorChain(&error), "cannot check keys");
@@ -131,7 +154,8 @@ pub async fn require(
 
 /// Checks every request before anything else handles it, including unknown paths and wrong methods.
 pub async fn guard(State(state): State<AppState>, mut request: Request, next: Next) -> Response {
-    let (allowance, checked) = check(&state, &request);
+    let caller = identify(&state, Presented::by(&request)).await;
+    let (allowance, checked) = check(&state, &request, caller);
     let tried = Tried::of(&request, checked.as_ref().ok());
     let mut response = match checked {
         Ok(caller) => {
@@ -202,9 +226,13 @@ fn stranger(request: &Request) -> String {
 }
 
 /// The caller, or why the request is refused; and what is left of a key's requests.
-fn check(state: &AppState, request: &Request) -> (Option<Allowance>, Result<Caller, ApiError>) {
+fn check(
+    state: &AppState,
+    request: &Request,
+    caller: Result<Caller, ApiError>,
+) -> (Option<Allowance>, Result<Caller, ApiError>) {
     let client = request.extensions().get::<Door>().map(|door| door.client);
-    let caller = match identify(state, request) {
+    let caller = match caller {
         Ok(caller) => caller,
         Err(refused) => return (None, Err(state.rate_limits().refuse(client, refused))),
     };

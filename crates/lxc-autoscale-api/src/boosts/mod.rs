@@ -239,7 +239,13 @@ async fn end_all(
     of: Option<Vmid>,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    for (boost, next_try) in rows::read(state.store(), of).await? {
+    let mut boosts = rows::read(state.store(), of).await?;
+    if boosts.iter().any(|(boost, next_try)| rows::is_ahead(boost, *next_try, now)) {
+        tracing::warn!("the clock was set back; boosts last as long as was asked for, from now on");
+        rows::follow_the_clock(state.store(), now).await?;
+        boosts = rows::read(state.store(), of).await?;
+    }
+    for (boost, next_try) in boosts {
         if now < next_try {
             continue;
         }

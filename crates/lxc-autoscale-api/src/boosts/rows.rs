@@ -10,6 +10,8 @@ use crate::store::{Store, StoreError};
 
 /// How long an end that was refused waits for the next attempt.
 const TRY_AGAIN_AFTER: SignedDuration = SignedDuration::from_secs(60);
+/// A clock that is set back by no more than this is being adjusted, which no boost need notice.
+const ADJUSTED: SignedDuration = SignedDuration::from_secs(60);
 
 /// A boost to be inserted.
 #[derive(Clone, Debug)]
@@ -74,6 +76,33 @@ pub(super) async fn wait(store: &Store, number: i64, why: &str, now: Timestamp) 
         connection.execute(sql, params![number, noted, next.as_microsecond()])
     });
     written.await.map(drop)
+}
+
+/// Whether a boost was dated by a clock that has been set back since.
+pub(super) fn is_ahead(boost: &BoostInfo, next_try: Timestamp, now: Timestamp) -> bool {
+    now + ADJUSTED < boost.began || (boost.waiting.is_some() && now + TRY_AGAIN_AFTER + ADJUSTED < next_try)
+}
+
+/// Dates such boosts anew: one that seems to begin later than `now` begins now and lasts as long as was asked for, and an
+/// end that waits is tried again.
+pub(super) async fn follow_the_clock(store: &Store, now: Timestamp) -> Result<(), StoreError> {
+    let (now_us, latest) = (now.as_microsecond(), (now + ADJUSTED).as_microsecond());
+    let latest_try = (now + TRY_AGAIN_AFTER + ADJUSTED).as_microsecond();
+    let moved = store.with(move |connection| {
+        let transaction = connection.transaction()?;
+        transaction.execute(
+            "UPDATE boosts SET began_us = ?1, ends_us = ends_us - (began_us - ?1),
+                               next_try_us = next_try_us - (began_us - ?1)
+             WHERE ?2 < began_us",
+            params![now_us, latest],
+        )?;
+        transaction.execute(
+            "UPDATE boosts SET next_try_us = ?1 WHERE waiting IS NOT NULL AND ?2 < next_try_us",
+            params![now_us, latest_try],
+        )?;
+        transaction.commit()
+    });
+    moved.await
 }
 
 /// Removes one boost.

@@ -97,7 +97,10 @@ impl Changes {
             (Waits::ForNumber, _) => is_told,
         };
         let entered = self.enter(&change.vmids, &cancel).await;
-        let entered = entered.and_then(|tickets| self.still_allowed(&change, task.role()).map(|()| tickets));
+        let entered = match entered {
+            Ok(tickets) => self.still_allowed(&change, task.role()).await.map(|()| tickets),
+            refused => refused,
+        };
         let entered =
             entered.and_then(|tickets| if may_begin() { Ok(tickets) } else { Err(ActionError::Abandoned) });
 

@@ -352,9 +352,10 @@ impl Changes {
 
     /// Checks once more what was checked when a change was admitted, now that it has its containers: it may have waited
     /// long, and what its caller may do, and which containers are protected, may be different by now.
-    fn still_allowed(&self, change: &Change, needed: Role) -> Result<(), ActionError> {
+    async fn still_allowed(&self, change: &Change, needed: Role) -> Result<(), ActionError> {
         let identity = || change.caller.identity.clone();
-        let caller = change.caller.as_of(&locked(&self.trusted), &self.keys, Timestamp::now());
+        let trusted = locked(&self.trusted).clone();
+        let caller = change.caller.as_of(&trusted, &self.keys, Timestamp::now()).await;
         let caller = caller.map_err(|error| {
             tracing::error!(error = %ErrorChain(&error), "cannot check keys");
             ActionError::RightsUnknown

@@ -155,7 +155,7 @@ impl<'a> LogLine<'a> {
     pub(super) fn new(change: &'a Change, took: Duration, failure: Option<&ActionError>) -> Self {
         let failure = failure.map(|error| {
             let (status, code) = ApiError::status_and_code(error);
-            (status, code, error.to_string())
+            (status, code, ErrorChain(error).to_string())
         });
         Self { change, duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX), failure }
     }

@@ -242,6 +242,10 @@ pub(crate) fn known(
 /// How many changes of a container's sizes there were in the hour before `now`, counted up to `most`. Undoing a
 /// change counts as one, too.
 ///
+/// A change dated in the future was made before the clock was set back. It counts if it is dated at most an hour ahead,
+/// because it may have been made just now; one further ahead was made by a wrong clock, and would count until the clock
+/// is there. So a clock that is set back locks a container for two hours at most.
+///
 /// It reads backwards from the newest entry of each size, so the time does not grow with the number of entries.
 pub(crate) fn changes_last_hour(
     connection: &Connection,
@@ -249,8 +253,9 @@ pub(crate) fn changes_last_hour(
     most: u32,
     now: Timestamp,
 ) -> rusqlite::Result<u32> {
-    let (since, enough) =
-        ((now - SignedDuration::from_hours(1)).as_microsecond(), usize::try_from(most).unwrap_or(usize::MAX));
+    let hour = SignedDuration::from_hours(1);
+    let (since, until) = ((now - hour).as_microsecond(), (now + hour).as_microsecond());
+    let enough = usize::try_from(most).unwrap_or(usize::MAX);
     let mut changes = BTreeSet::new();
     let mut newest = connection.prepare_cached(
         "SELECT at_us, caller, change FROM ledger WHERE vmid = ?1 AND resource = ?2 ORDER BY number DESC",
@@ -260,10 +265,11 @@ pub(crate) fn changes_last_hour(
         while changes.len() < enough
             && let Some(row) = rows.next()?
         {
-            if row.get::<_, i64>(0)? <= since {
+            let at = row.get::<_, i64>(0)?;
+            if at <= since {
                 break;
             }
-            if row.get_ref(1)?.as_str()? != OUTSIDE {
+            if at <= until && row.get_ref(1)?.as_str()? != OUTSIDE {
                 changes.insert(row.get::<_, i64>(2)?);
             }
         }

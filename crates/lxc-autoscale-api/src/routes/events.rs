@@ -135,11 +135,11 @@ impl Listener {
                 tokio::select! {
                     event = self.queue.recv() => event?,
                     _ = self.alive.tick() => {
-                        return self.is_still_allowed().then(|| Event::default().comment("alive"));
+                        return self.is_still_allowed().await.then(|| Event::default().comment("alive"));
                     }
                 }
             };
-            if !self.is_still_allowed() {
+            if !self.is_still_allowed().await {
                 return None;
             }
             if let Some(event) = seen_by(&event, &self.caller).and_then(|event| shown(&event)) {
@@ -149,9 +149,9 @@ impl Listener {
     }
 
     /// A stream ends when its key is revoked.
-    fn is_still_allowed(&self) -> bool {
+    async fn is_still_allowed(&self) -> bool {
         let Self { state, caller, .. } = self;
-        caller.is_still_known(&state.config().server, state.keys(), Timestamp::now())
+        caller.is_still_known(&state.config().server, state.keys(), Timestamp::now()).await
     }
 }
 

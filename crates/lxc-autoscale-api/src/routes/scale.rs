@@ -14,6 +14,7 @@ use crate::auth::caller::Caller;
 use crate::changes::Change;
 use crate::error::ApiError;
 use crate::extract::ApiJson;
+use crate::hundredths::hundredths;
 use crate::jobs::{Journal, Order, Task};
 use crate::state::AppState;
 
@@ -51,7 +52,7 @@ pub(super) async fn cpulimit(
         caller,
     };
     let (host, config) = (state.host(), state.in_force());
-    let hundredths = resize::hundredths(cpulimit);
+    let hundredths = hundredths(cpulimit);
     let order = Order::requested(Task::SetCpulimit { vmid: vm_id, hundredths });
     let scaled = state
         .changes()

@@ -108,7 +108,7 @@ impl Store {
     /// [`StoreError`] if another server has locked it, or it cannot be written.
     pub async fn take(&self) -> Result<StateLock, StoreError> {
         let directory = self.path.parent().unwrap_or(Path::new("/"));
-        let lock = when_free(|| StateLock::take(directory, LOCK_FILE))?;
+        let lock = when_free(|| StateLock::take(directory, LOCK_FILE)).await?;
         self.with(|_| Ok(())).await?;
         Ok(lock)
     }
@@ -223,12 +223,14 @@ impl Turn {
 
 /// Takes a lock that another process may hold for a moment: a child of a server that was killed holds it until it has
 /// become `pct`.
-fn when_free<T>(mut take: impl FnMut() -> Result<T, StateDatabaseError>) -> Result<T, StateDatabaseError> {
+async fn when_free<T>(
+    mut take: impl FnMut() -> Result<T, StateDatabaseError>,
+) -> Result<T, StateDatabaseError> {
     let since = Instant::now();
     loop {
         match take() {
             Err(StateDatabaseError::InUse { .. }) if since.elapsed() < LOCK_PATIENCE => {
-                std::thread::sleep(LOCK_PAUSE);
+                tokio::time::sleep(LOCK_PAUSE).await;
             }
             taken => return taken,
         }
@@ -239,8 +241,8 @@ fn when_free<T>(mut take: impl FnMut() -> Result<T, StateDatabaseError>) -> Resu
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_lock_that_is_held_for_a_moment_is_waited_for() {
+    #[tokio::test]
+    async fn a_lock_that_is_held_for_a_moment_is_waited_for() {
         let directory = tempfile::tempdir().unwrap();
         let take = || StateLock::take(directory.path(), LOCK_FILE);
         let (mut held, mut tries) = (Some(take().unwrap()), 0);
@@ -250,9 +252,10 @@ mod tests {
                 drop(held.take());
             }
             take()
-        });
+        })
+        .await;
         assert!(taken.is_ok() && tries == 3, "{tries}: {taken:?}");
-        let refused = when_free(take);
+        let refused = when_free(take).await;
         assert!(matches!(refused, Err(StateDatabaseError::InUse { .. })), "{refused:?}");
     }
 }

@@ -79,6 +79,47 @@ async fn an_end_that_would_hurt_waits() {
     assert!(node.conf(104).unwrap().contains("memory: 2048\n"));
 }
 
+/// Dates the boosts of a node as if they had begun while the clock was ahead.
+fn date_ahead(node: &Node, ahead: SignedDuration) {
+    let database = rusqlite::Connection::open(node.config.state.directory.join("api.sqlite")).unwrap();
+    let moved =
+        "UPDATE boosts SET began_us = began_us + ?1, ends_us = ends_us + ?1, next_try_us = next_try_us + ?1";
+    let microseconds = i64::try_from(ahead.as_micros()).unwrap();
+    assert!(0 < database.execute(moved, [microseconds]).unwrap());
+}
+
+#[tokio::test]
+async fn a_boost_lasts_no_longer_because_the_clock_was_set_back() {
+    let node = Node::new();
+    node.post("/boost", json!({"vm_id": 104, "cores": 4, "minutes": 30})).await.data();
+    date_ahead(&node, SignedDuration::from_hours(24));
+    after_minutes(&node, 0).await;
+    let listed = node.get("/boost").await;
+    let [began, ends] = ["began", "ends"].map(|key| {
+        let time: Timestamp = listed.data()[0][key].as_str().unwrap().parse().unwrap();
+        time.duration_since(Timestamp::now()).as_mins()
+    });
+    assert!((-2..=0).contains(&began) && (27..=30).contains(&ends), "{listed:?}");
+    after_minutes(&node, 28).await;
+    assert_eq!(cores(&node), "4");
+    after_minutes(&node, 31).await;
+    assert_eq!(cores(&node), "2");
+}
+
+/// It waits for a minute, not for as long as the clock was ahead.
+#[tokio::test]
+async fn an_end_that_waits_is_tried_again_after_the_clock_was_set_back() {
+    let node = Node::new();
+    node.post("/boost", json!({"vm_id": 104, "memory": 4096, "minutes": 10_000})).await.data();
+    node.measured(104, 3000.0, 1);
+    after_minutes(&node, 10_001).await;
+    assert!(node.get("/boost").await.data()[0]["waiting"].is_string());
+    node.measured(104, 500.0, 1);
+    // Its beginning is in the past all the same.
+    after_minutes(&node, 60).await;
+    assert!(node.conf(104).unwrap().contains("memory: 2048\n"));
+}
+
 #[tokio::test]
 async fn a_size_that_somebody_sets_meanwhile_stays() {
     let node = Node::new();

@@ -1,16 +1,18 @@
 //! When data is on the disk, observed from outside by the system calls of the server.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, ErrorKind};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use lxc_autoscale_api::auth::caller::Role;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::leaving::until;
 use crate::node::Node;
-use crate::server::{Server, program};
+use crate::server::{Server, program, read_answer};
+use crate::trail::key;
 
 /// A strace that traces a server until it is dropped.
 struct Trace(Child);
@@ -142,4 +144,44 @@ fn what_the_disk_has_not_taken_is_written_once_more() {
     let said = String::from_utf8_lossy(&verified.stdout);
     assert!(verified.status.success() && said.contains("the chain holds"), "{said}");
     assert_eq!(said.lines().count(), 1, "nothing stands there twice: {said}");
+}
+
+/// The cause is in the answer and in the audit log, but the administrator looks into the service log first.
+#[test]
+fn why_a_change_could_not_be_recorded_is_in_the_service_log() {
+    let node = Node::new();
+    let mut server = Server::start(&node, "");
+    let database = rusqlite::Connection::open(node.root().join("state/api.sqlite")).unwrap();
+    database
+        .execute_batch(
+            "CREATE TRIGGER full BEFORE INSERT ON changes BEGIN SELECT RAISE(ABORT, 'disk full'); END",
+        )
+        .unwrap();
+    let (status, answer) = server.ask("POST", "/scale/cores", &json!({"vm_id": 104, "cores": 3}));
+    assert_eq!((status, &answer["code"]), (503, &json!("not_recorded")), "{answer}");
+    let line = server.wait_for("not_recorded");
+    assert!(line.contains("set the cores of container 104") && line.contains("disk full"), "{line}");
+}
+
+/// The keys may be where a read hangs, such as below `/etc/pve`; whoever needs no key is answered meanwhile.
+#[test]
+fn keys_that_cannot_be_read_hold_up_nobody_else() {
+    let node = Node::new();
+    let secret = key(&node, "slow", Role::Viewer, &[]);
+    let server = Server::start(&node, "");
+    let path = node.root().join("keys.json").display().to_string();
+    let slow = ["-P", &path, "-e", "trace=openat", "-e", "inject=openat:delay_enter=5000000"];
+    let calls = node.root().join("calls");
+    let Some(_trace) = Trace::of(&server, &slow, &calls) else {
+        println!("skipped: strace is not installed");
+        return;
+    };
+    let waiting = server.send_as(Some(&secret), "GET", "/routes", &Value::Null);
+    until(|| fs::read_to_string(&calls).ok().filter(|text| text.contains("openat(")));
+    assert_eq!(server.ask("GET", "/routes", &Value::Null).0, 200);
+    waiting.set_nonblocking(true).unwrap();
+    let early = waiting.peek(&mut [0]).map_err(|error| error.kind());
+    assert_eq!(early, Err(ErrorKind::WouldBlock), "the one with the key was answered first");
+    waiting.set_nonblocking(false).unwrap();
+    assert_eq!(read_answer(waiting).0, 200);
 }

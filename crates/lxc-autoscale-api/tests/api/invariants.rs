@@ -70,6 +70,30 @@ async fn changes_of_a_container_are_bounded_over_a_restart_too() {
     node.post("/scale/ram", json!({"vm_id": 104, "memory": 4096})).await.data();
 }
 
+/// A change dated further ahead than the hour that counts was made while the clock was wrong.
+#[tokio::test]
+async fn a_clock_that_was_set_back_locks_no_container() {
+    let mut node = Node::new();
+    node.config.limits.max_changes_per_hour = 2;
+    for cores in [3, 4] {
+        node.post("/scale/cores", json!({"vm_id": 104, "cores": cores})).await.data();
+    }
+    let set_back = |seconds: i64| {
+        let database = rusqlite::Connection::open(node.config.state.directory.join("api.sqlite")).unwrap();
+        let moved = "UPDATE ledger SET at_us = at_us + ?1";
+        assert!(0 < database.execute(moved, [seconds * 1_000_000]).unwrap());
+    };
+    // By a little: these changes may well have been made within the hour.
+    set_back(600);
+    node.post("/scale/cores", json!({"vm_id": 104, "cores": 5})).await.assert_error(409, "changed_too_often");
+    set_back(24 * 3600);
+    for cores in [5, 6] {
+        node.post("/scale/cores", json!({"vm_id": 104, "cores": cores})).await.data();
+    }
+    // What is made from now on counts as ever.
+    node.post("/scale/cores", json!({"vm_id": 104, "cores": 7})).await.assert_error(409, "changed_too_often");
+}
+
 #[tokio::test]
 async fn more_memory_must_be_there() {
     let mut node = Node::new();

@@ -119,6 +119,21 @@ async fn a_container_that_somebody_else_made_meanwhile_is_not_destroyed() {
     assert!(!node.calls().iter().any(|call| call.starts_with("destroy")));
 }
 
+/// What cannot be removed is named with the reason, down to what the system says.
+#[tokio::test]
+async fn why_a_copy_cannot_be_removed_is_told_to_the_end() {
+    let node = Node::new();
+    node.hook("clone", "mkdir \"$configs/105.conf\"; fail 'clone failed: oops'");
+    let reply = clone_104(&node).await;
+    reply.assert_error(502, "left_behind");
+    let message = reply.message();
+    for (part, why) in
+        [("container 105 (", "what remains"), ("directory", "why it does"), ("oops", "the failure")]
+    {
+        assert!(message.contains(part), "{why}: {message}");
+    }
+}
+
 /// While the snapshot was taken, something locked the source or prevented the copy. No copy was begun, so a container
 /// with that id, whatever it looks like, is not ours to destroy.
 #[tokio::test]

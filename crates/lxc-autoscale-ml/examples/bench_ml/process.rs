@@ -44,7 +44,7 @@ impl Daemon {
         let Program { path: program, environment } = program;
         let mut command = Command::new(program);
         command.envs(environment.iter().filter_map(|set| set.split_once('=')));
-        command.arg("--config").arg(configuration).stdin(Stdio::null()).stdout(Stdio::piped());
+        command.arg("run").arg("--config").arg(configuration).stdin(Stdio::null()).stdout(Stdio::piped());
         let mut child =
             command.spawn().map_err(|error| format!("cannot run `{}`: {error}", program.display()))?;
         let lines = BufReader::new(child.stdout.take().ok_or("no output")?);

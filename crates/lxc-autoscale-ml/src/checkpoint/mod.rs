@@ -11,10 +11,10 @@ pub mod packed;
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use flate2::Crc;
+use lxc_autoscale_core::durable;
 use lxc_autoscale_core::ownership::give_to_owner_of_directory;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -97,35 +97,25 @@ pub fn write<T: Serialize, I: Serialize>(
     header: &Header<T>,
     items: impl Iterator<Item = I>,
 ) -> Result<(), CheckpointError> {
-    let failed = |source| CheckpointError::Write { path: path.to_owned(), source };
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let temporary = path.with_file_name(format!(".{name}.new"));
-    let result = (|| {
-        // A leftover of a run that was killed.
-        let _ = fs::remove_file(&temporary);
-        let file = File::options().write(true).create_new(true).mode(0o600).open(&temporary)?;
-        give_to_owner_of_directory(&file, &temporary)?;
+    let encode = |error: ciborium::ser::Error<io::Error>| match error {
+        ciborium::ser::Error::Io(error) => error,
+        ciborium::ser::Error::Value(what) => io::Error::other(what),
+    };
+    let into = |file: &mut File| {
+        give_to_owner_of_directory(file, path)?;
         let mut out = Summed { inner: BufWriter::new(file), crc: Crc::new() };
         out.write_all(MAGIC)?;
-        let encode = |error: ciborium::ser::Error<io::Error>| match error {
-            ciborium::ser::Error::Io(error) => error,
-            ciborium::ser::Error::Value(what) => io::Error::other(what),
-        };
         ciborium::into_writer(header, &mut out).map_err(encode)?;
         for item in items {
             ciborium::into_writer(&item, &mut out).map_err(encode)?;
         }
         let Summed { inner: mut out, crc } = out;
         out.write_all(&crc.sum().to_le_bytes())?;
-        out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
-        fs::rename(&temporary, path)?;
-        File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()
-    })();
-    if result.is_err() {
-        // Best effort: a full disk needs the space, and only the first error matters.
-        let _ = fs::remove_file(&temporary);
-    }
-    result.map_err(failed)
+        out.flush()
+    };
+    durable::replace(path, 0o600, into, || Ok(()))
+        .map(drop)
+        .map_err(|source| CheckpointError::Write { path: path.to_owned(), source })
 }
 
 /// Reads a checkpoint and hands out its items; `None` if there is none.

@@ -123,16 +123,18 @@ mod tests {
     }
 
     #[test]
-    fn this_process_is_found_and_another_is_not() {
-        let line = std::fs::read("/proc/self/cmdline").unwrap();
-        let words: Vec<String> =
-            line.split(|byte| *byte == 0).map(|w| String::from_utf8_lossy(w).into_owned()).collect();
-        if let [_, arguments @ .., _] = words.as_slice()
-            && !arguments.is_empty()
-            && arguments.iter().all(|word| !word.contains(' '))
-        {
-            assert!(is_running(Path::new(PROCFS), &format!("pct {}", arguments.join(" "))).unwrap());
-        }
-        assert!(!is_running(Path::new(PROCFS), "pct set 104 -cores 987654321").unwrap());
+    fn a_process_is_found_for_as_long_as_it_runs() {
+        // `sleep` adds its arguments up; nobody else sleeps for just these.
+        let own = std::process::id().to_string();
+        let command = format!("pct 60 7 {own}");
+        let is_found = || is_running(Path::new(PROCFS), &command).unwrap();
+        assert!(!is_found());
+        let mut sleep = std::process::Command::new("sleep").args(["60", "7", &own]).spawn().unwrap();
+        let found = is_found();
+        // By its id, and before anything can fail.
+        sleep.kill().unwrap();
+        sleep.wait().unwrap();
+        assert!(found);
+        assert!(!is_found());
     }
 }

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::io;
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -125,7 +125,7 @@ impl Runner {
         let ended = match ended {
             Some(ended) => ended,
             None => match while_printing(self.ask_to_end(&mut child), &outputs).await {
-                Some(ended) if ended.as_ref().is_ok_and(std::process::ExitStatus::success) => ended,
+                Some(ended) if ended.as_ref().is_ok_and(ExitStatus::success) => ended,
                 Some(_) if is_cancelled => return Err(BackendError::Cancelled { command: call.shown() }),
                 Some(_) => {
                     return Err(BackendError::TimedOut { command: call.shown(), limit, running: false });
@@ -136,18 +136,7 @@ impl Runner {
                 }
             },
         };
-        let failed = |source| BackendError::Spawn { command: call.shown(), source };
-        let status = ended.map_err(failed)?;
-        let [stdout, stderr] = outputs;
-        let (stdout, stderr) = (stdout.text().map_err(failed)?, stderr.text().map_err(failed)?);
-        if status.success() {
-            return Ok(Printed { stdout, stderr });
-        }
-        if status.code().is_none() && call.kind != Kind::Query {
-            // Somebody has killed it, and its worker may go on without it.
-            return Err(BackendError::AnswerLost { command: call.shown(), detail: status.to_string() });
-        }
-        Err(texts::classify(call.vmid, &call.shown(), &status.to_string(), &stderr))
+        judged(call, ended, &outputs)
     }
 
     /// Starts a call, with the files that it prints stdout and stderr to.
@@ -182,7 +171,7 @@ impl Runner {
     }
 
     /// Sends SIGTERM and waits; `None` if the program continues.
-    async fn ask_to_end(&self, child: &mut Child) -> Option<io::Result<std::process::ExitStatus>> {
+    async fn ask_to_end(&self, child: &mut Child) -> Option<io::Result<ExitStatus>> {
         let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         if let Some(pid) = pid
             && let Err(error) = kill_process(pid, Signal::TERM)
@@ -218,7 +207,54 @@ impl Runner {
     }
 }
 
+/// The result of a call that has ended.
+fn judged(
+    call: &Call,
+    ended: io::Result<ExitStatus>,
+    [stdout, stderr]: &[Output; 2],
+) -> Result<Printed, BackendError> {
+    // It was started, so what it has done is not known without its answer.
+    let lost = |source: io::Error| match call.kind {
+        Kind::Query => BackendError::Spawn { command: call.shown(), source },
+        Kind::Change | Kind::Long => {
+            BackendError::AnswerLost { command: call.shown(), detail: source.to_string() }
+        }
+    };
+    let status = ended.map_err(lost)?;
+    let (stdout, stderr) = (stdout.text().map_err(lost)?, stderr.text().map_err(lost)?);
+    if status.success() {
+        return Ok(Printed { stdout, stderr });
+    }
+    if status.code().is_none() && call.kind != Kind::Query {
+        // Somebody has killed it, and its worker may go on without it.
+        return Err(BackendError::AnswerLost { command: call.shown(), detail: status.to_string() });
+    }
+    Err(texts::classify(call.vmid, &call.shown(), &status.to_string(), &stderr))
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Every critical section is a single map or buffer operation, so a panic leaves nothing half done.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::process::{WaitOptions, waitpid};
+
+    use super::*;
+
+    /// Something else in this process waits for any child, and so takes the exit code of ours.
+    #[tokio::test]
+    async fn a_change_that_nobody_can_wait_for_may_have_been_made() {
+        let runner = Runner::new(PctConfig { path: "/bin/true".into(), ..PctConfig::default() });
+        for (kind, may_have_begun) in [(Kind::Query, false), (Kind::Change, true), (Kind::Long, true)] {
+            let call = Call::new(kind, "set", Vmid::try_from(104).unwrap());
+            let (mut child, outputs) = runner.spawn(&call).unwrap();
+            let pid = Pid::from_raw(child.id().unwrap().try_into().unwrap());
+            waitpid(pid, WaitOptions::empty()).unwrap();
+            let error = judged(&call, child.wait().await, &outputs).unwrap_err();
+            let found = (error.may_have_begun(), error.at_work().is_some());
+            assert_eq!(found, (may_have_begun, may_have_begun), "{kind:?}: {error:?}");
+        }
+    }
 }

@@ -13,6 +13,7 @@ use crate::actions::{ActionError, resize};
 use crate::audit::ToldEnd;
 use crate::backend::Stored;
 use crate::error::ApiError;
+use crate::hundredths;
 
 pub(super) const NOTHING_TELLS: &str = "nothing on the node shows its outcome";
 
@@ -27,7 +28,7 @@ pub(super) fn settle_by_configuration(task: &Task, before: &Before, now: &Stored
             reached(config.cores == *cores, config.cores == then.cores, &result, found)
         }
         Task::SetCpulimit { vmid, hundredths } => {
-            let limit = |limit: Option<f64>| limit.map_or(0, resize::hundredths);
+            let limit = |limit: Option<f64>| limit.map_or(0, hundredths::hundredths);
             let shown = config.cpulimit.map_or("none".to_owned(), |cores| count(cores, "core"));
             let found = format!("the CPU limit of container {vmid} is {shown}");
             let result = resized(*vmid, then.cpulimit, config.cpulimit);
