@@ -380,7 +380,8 @@ impl ContainerHistory {
     fn take(&mut self, record: Box<ContainerRecord>, at: Timestamp, rules: &LearningRules) {
         let step = step(Some(&self.record), &record);
         self.model.set_shared(&rules.shared);
-        self.disturbance = disturbance::between(Some(&self.record), &record, rules.boot_seconds);
+        let before = (&*self.record, self.disturbance.as_ref());
+        self.disturbance = disturbance::between(Some(before), &record, rules.boot_seconds);
         self.restarted = step.restarted;
         if self.disturbance.is_none() {
             self.model.observe(&step.observation);
