@@ -170,7 +170,8 @@ async fn status(State(shared): State<Shared>, RawQuery(query): RawQuery) -> (Sta
 }
 
 async fn ledger(State(shared): State<Shared>) -> Json<Value> {
-    let entries = std::future::ready(shared.ledger.lock().unwrap().clone()).await;
+    let entries = shared.ledger.lock().unwrap().clone();
+    let entries = std::future::ready(entries).await;
     let data = json!({"entries": entries, "originals": []});
     Json(json!({"status": "success", "message": "told", "data": data}))
 }

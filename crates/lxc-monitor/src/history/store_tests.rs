@@ -277,7 +277,7 @@ fn the_size_is_bounded_and_the_finest_goes_first() {
     let series = Series::from_raw(104);
     let reader = HistoryReader::open(&config.file).unwrap().unwrap();
     let first =
-        |tier| reader.read(series, Metric::Cpu, tier.between(0, i64::MAX)).unwrap().points[0].start_ms;
+        |tier: Tier| reader.read(series, Metric::Cpu, tier.between(0, i64::MAX)).unwrap().points[0].start_ms;
     assert_eq!(first(Tier::Hour), START_MS);
     assert!(START_MS < first(Tier::Minute));
 }
