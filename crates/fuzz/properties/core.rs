@@ -8,7 +8,7 @@ use lxc_autoscale_core::RecordTime;
 use lxc_autoscale_core::container_config::{ContainerConfig, parse_size};
 use lxc_autoscale_core::history_store::bucket::roll_up;
 use lxc_autoscale_core::history_store::{Metric, Tier, chunk, frame};
-use lxc_autoscale_core::metrics_file::{Bounds, MetricsReader, MetricsWriter, ReadError, trust};
+use lxc_autoscale_core::metrics_file::{Bounds, MetricsReader, MetricsWriter, ReadError, parse_record};
 use lxc_autoscale_core::procfs;
 use lxc_autoscale_core::snapshot::Snapshot;
 
@@ -215,8 +215,7 @@ impl Placed {
 
 /// A snapshot that every reader understands.
 fn known_snapshot(record: &[u8]) -> Option<Snapshot> {
-    let snapshot = serde_json::from_str(std::str::from_utf8(record).ok()?).ok()?;
-    trust::check_schema(&snapshot).is_ok().then_some(snapshot)
+    parse_record(record).ok()
 }
 
 /// Lines that are whole snapshots by themselves, in a file that has our layout.

@@ -421,6 +421,10 @@ fn restore(pipeline: &mut Pipeline, path: &Path) {
 
 /// Runs until told to stop.
 ///
+/// One thread does one thing after the other, and there is nothing that it could do while it waits for the disk: what is
+/// written decides what is asked for next. The exporter has a thread of its own, a signal is noticed at once
+/// ([`StopAsked`]), and a disk that hangs for longer than the watchdog waits is what the watchdog is for.
+///
 /// # Errors
 /// [`RunError`] when the state directory cannot be used, or another daemon uses it. Nothing that happens later ends it.
 pub async fn run(mut file: ConfigFile, config: Config) -> Result<(), RunError> {

@@ -95,7 +95,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         }
         Command::History { id, since, json } => {
             let (config, id) = found(&id)?;
-            commands::history(&config, id, since, now, json, screen, out)?;
+            runtime()?.block_on(commands::history(&config, id, since, now, json, screen, out))?;
         }
         Command::Why { id, json, limit, at } => {
             let (config, id) = found(&id)?;

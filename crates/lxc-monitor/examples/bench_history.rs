@@ -108,11 +108,12 @@ fn measure(path: &Path) -> Result<Figures, Box<dyn Error>> {
     let week_ms = 7 * 86_400_000;
     let one = best_of(9, || {
         reader
-            .read(series(7), Metric::Memory, Tier::FiveMinutes, end_ms - week_ms, end_ms)
+            .read(series(7), Metric::Memory, Tier::FiveMinutes.between(end_ms - week_ms, end_ms))
             .map(|found| found.points.len())
     })?;
     let all = best_of(9, || {
-        let found = reader.read_many(series(7), Metric::ALL, Tier::FiveMinutes, end_ms - week_ms, end_ms)?;
+        let found =
+            reader.read_many(series(7), Metric::ALL, Tier::FiveMinutes.between(end_ms - week_ms, end_ms))?;
         Ok(found.0.get(&Metric::Cpu).map_or(0, Vec::len))
     })?;
     let sizes = ["", "-wal"].map(|suffix| {

@@ -71,6 +71,22 @@ impl Tier {
     pub const fn bucket_start(self, at_ms: i64) -> i64 {
         at_ms - at_ms.rem_euclid(self.bucket_ms())
     }
+
+    /// The roll-ups of this length that begin at or after `from_ms` and before `to_ms`.
+    pub const fn between(self, from_ms: i64, to_ms: i64) -> Period {
+        Period { tier: self, from_ms, to_ms }
+    }
+}
+
+/// Which roll-ups are asked for, whatever they are of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Period {
+    /// Their length.
+    pub tier: Tier,
+    /// They begin at or after this, in milliseconds since the epoch,
+    pub from_ms: i64,
+    /// and before this.
+    pub to_ms: i64,
 }
 
 /// One sample of a series: its time, and the codes of the known metrics.

@@ -1,6 +1,6 @@
 //! The time in which a number belongs to one container.
 
-use super::Tier;
+use super::{Period, Tier};
 
 /// When a number belongs to one container, in milliseconds since 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,11 +22,15 @@ impl Epoch {
 
     /// The part of a period whose buckets are of this container. The bucket in which it begins is its own, the one in
     /// which the next one begins is not.
-    pub fn buckets_between(self, tier: Tier, from_ms: i64, to_ms: i64) -> (i64, i64) {
-        let from_ms =
-            if self.begins_ms == i64::MIN { from_ms } else { from_ms.max(tier.bucket_start(self.begins_ms)) };
-        let to_ms = if self.ends_ms == i64::MAX { to_ms } else { to_ms.min(tier.bucket_start(self.ends_ms)) };
-        (from_ms, to_ms)
+    pub fn buckets_of(self, period: Period) -> Period {
+        let Period { tier, mut from_ms, mut to_ms } = period;
+        if self.begins_ms != i64::MIN {
+            from_ms = from_ms.max(tier.bucket_start(self.begins_ms));
+        }
+        if self.ends_ms != i64::MAX {
+            to_ms = to_ms.min(tier.bucket_start(self.ends_ms));
+        }
+        Period { tier, from_ms, to_ms }
     }
 
     /// Whether a sample shares the bucket in which another container begins, to which that bucket belongs.
@@ -44,9 +48,10 @@ mod tests {
         let (minute, begins_ms) = (60_000, 10 * 60_000 + 20_000);
         let (former, present) =
             (Epoch { ends_ms: begins_ms, ..Epoch::ALL }, Epoch { begins_ms, ..Epoch::ALL });
-        assert_eq!(former.buckets_between(Tier::Minute, 0, i64::MAX), (0, 10 * minute));
-        assert_eq!(present.buckets_between(Tier::Minute, 0, i64::MAX), (10 * minute, i64::MAX));
-        assert_eq!(Epoch::ALL.buckets_between(Tier::Hour, 0, i64::MAX), (0, i64::MAX));
+        let all = Tier::Minute.between(0, i64::MAX);
+        assert_eq!(former.buckets_of(all), Tier::Minute.between(0, 10 * minute));
+        assert_eq!(present.buckets_of(all), Tier::Minute.between(10 * minute, i64::MAX));
+        assert_eq!(Epoch::ALL.buckets_of(all), all);
         assert!(former.contains(begins_ms - 1) && !former.contains(begins_ms));
         assert!(present.contains(begins_ms) && !present.contains(begins_ms - 1));
         let cut = |at_ms| Epoch::is_cut_off(begins_ms, Tier::Minute, at_ms);

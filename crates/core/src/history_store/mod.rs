@@ -27,7 +27,7 @@ pub mod reader;
 pub mod schema;
 mod varint;
 
-pub use bucket::{Bucket, Stats, Tier};
+pub use bucket::{Bucket, Period, Stats, Tier};
 pub use epoch::Epoch;
 pub use metric::{Kind, Metric};
 pub use reader::{HistoryError, HistoryReader, Point, Points, SeriesInfo};

@@ -9,7 +9,7 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, params};
 
 use super::bucket::{self, Bucket, Sample, Tier};
-use super::{Damaged, Epoch, Metric, Series, chunk, code, frame, schema};
+use super::{Damaged, Epoch, Metric, Period, Series, chunk, code, frame, schema};
 
 /// How long a statement waits for the writer.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -207,20 +207,13 @@ impl HistoryReader {
         self.connection.query_row(sql, [tier.id()], oldest).map_err(|source| self.failed(source))
     }
 
-    /// The buckets of one metric of one series that begin at or after `from_ms` and before `to_ms`; of an id that
-    /// belonged to another container before, only those of the present one.
+    /// The buckets of one metric of one series in a period; of an id that belonged to another container before, only
+    /// those of the present one.
     ///
     /// # Errors
     /// [`HistoryError::Database`].
-    pub fn read(
-        &self,
-        series: Series,
-        metric: Metric,
-        tier: Tier,
-        from_ms: i64,
-        to_ms: i64,
-    ) -> Result<Points, HistoryError> {
-        let mut all = self.read_many(series, &[metric], tier, from_ms, to_ms)?;
+    pub fn read(&self, series: Series, metric: Metric, period: Period) -> Result<Points, HistoryError> {
+        let mut all = self.read_many(series, &[metric], period)?;
         let points = all.0.remove(&metric).unwrap_or_default();
         Ok(Points { points, damaged_blocks: all.1 })
     }
@@ -233,12 +226,10 @@ impl HistoryReader {
         &self,
         series: Series,
         metrics: &[Metric],
-        tier: Tier,
-        from_ms: i64,
-        to_ms: i64,
+        period: Period,
     ) -> Result<(BTreeMap<Metric, Vec<Point>>, u64), HistoryError> {
         let epoch = self.present_epoch(series).map_err(|source| self.failed(source))?;
-        self.read_many_of(series, epoch, metrics, tier, from_ms, to_ms)
+        self.read_many_of(series, epoch, metrics, period)
     }
 
     /// As [`HistoryReader::read`] for the container of which [`HistoryReader::series`] or [`HistoryReader::former`]
@@ -250,12 +241,10 @@ impl HistoryReader {
         &self,
         container: &SeriesInfo,
         metric: Metric,
-        tier: Tier,
-        from_ms: i64,
-        to_ms: i64,
+        period: Period,
     ) -> Result<Points, HistoryError> {
         let (series, epoch) = (container.series, container.epoch);
-        let mut all = self.read_many_of(series, epoch, &[metric], tier, from_ms, to_ms)?;
+        let mut all = self.read_many_of(series, epoch, &[metric], period)?;
         let points = all.0.remove(&metric).unwrap_or_default();
         Ok(Points { points, damaged_blocks: all.1 })
     }
@@ -265,16 +254,13 @@ impl HistoryReader {
         series: Series,
         epoch: Epoch,
         metrics: &[Metric],
-        tier: Tier,
-        from_ms: i64,
-        to_ms: i64,
+        period: Period,
     ) -> Result<(BTreeMap<Metric, Vec<Point>>, u64), HistoryError> {
         let mut metrics = metrics.to_vec();
         metrics.sort_unstable();
-        let (from_ms, to_ms) = epoch.buckets_between(tier, from_ms, to_ms);
-        let (buckets, damaged) = self
-            .buckets(series, epoch, &metrics, tier, from_ms, to_ms)
-            .map_err(|source| self.failed(source))?;
+        let period = epoch.buckets_of(period);
+        let (buckets, damaged) =
+            self.buckets(series, epoch, &metrics, period).map_err(|source| self.failed(source))?;
         let mut found: BTreeMap<Metric, Vec<Point>> = BTreeMap::new();
         for (start_ms, bucket) in buckets {
             for (metric, stats) in bucket.metrics {
@@ -297,10 +283,9 @@ impl HistoryReader {
         series: Series,
         epoch: Epoch,
         metrics: &[Metric],
-        tier: Tier,
-        from_ms: i64,
-        to_ms: i64,
+        period: Period,
     ) -> rusqlite::Result<(BTreeMap<i64, Bucket>, u64)> {
+        let Period { tier, from_ms, to_ms } = period;
         // Reads both tables in one transaction, because compaction moves data from one to the other.
         let view = self.connection.unchecked_transaction()?;
         let (mut buckets, mut damaged) = (BTreeMap::new(), 0);

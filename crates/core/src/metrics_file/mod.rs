@@ -19,6 +19,7 @@ mod disk;
 mod format;
 mod kept_record;
 mod lock;
+mod original;
 mod reader;
 mod recover;
 mod since;

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::disk::open_no_link;
 use super::format::{self, ElementError};
+use super::original;
 use super::tail::{self, Mark};
 use super::trust::{self, Believed, Distrust};
 use crate::progress::{Progress, Unwatched};
@@ -289,15 +290,17 @@ impl MetricsReader {
     }
 }
 
-/// Parses a record in a layout that this program knows.
+/// Parses a record in a layout that this program knows. Of one of the Python original, only what means the same as in
+/// ours is there.
 ///
 /// # Errors
 /// If it is not such a record.
 pub fn parse_record(record: &[u8]) -> serde_json::Result<Snapshot> {
     // The whole text is checked: the parser does not check strings that it skips, but other readers do.
     let text = std::str::from_utf8(record).map_err(serde_json::Error::custom)?;
-    let snapshot = text.parse()?;
+    let mut snapshot = text.parse()?;
     trust::check_schema(&snapshot).map_err(serde_json::Error::custom)?;
+    original::keep_what_is_true(&mut snapshot);
     Ok(snapshot)
 }
 

@@ -147,7 +147,7 @@ impl Node {
         let snapshot = json!({
             id.to_string(): {"timestamp": time, "memory_usage_mb": memory_usage_mb, "cpu_cores_used": 0.5},
             "summary": {"collection_start_time": time, "collection_end_time": time, "total_containers": 1,
-                        "total_duration_seconds": 0.01}
+                        "total_duration_seconds": 0.01, "schema_version": 1}
         });
         let path = &self.config.metrics.file;
         fs::create_dir_all(path.parent().unwrap()).unwrap();

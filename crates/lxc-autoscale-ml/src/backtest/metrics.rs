@@ -11,7 +11,7 @@ use lxc_autoscale_core::snapshot::{ContainerRecord, Snapshot};
 use super::error::BacktestError;
 use super::recording::{Recording, Sample};
 use crate::decide::{NodeSituation, Obstacles};
-use crate::guard::disturbance;
+use crate::guard::disturbance::{self, Disturbance};
 use crate::history::{identity, step};
 use crate::observation::Observation;
 use crate::policy::{Identity, Pool};
@@ -41,6 +41,7 @@ pub struct ReplayRules {
 #[derive(Default)]
 struct Growing {
     last: Option<ContainerRecord>,
+    disturbance: Option<Disturbance>,
     identity: Option<Identity>,
     rules: Option<ReplayRules>,
     provisioned: Option<Size>,
@@ -130,8 +131,9 @@ impl Growing {
             self.obstacles = Obstacles { lock: None, ..Obstacles::from(config) };
         }
         let boot_seconds = self.rules.map_or(0, |rules| rules.boot_seconds);
-        let is_disturbed = disturbance::between(self.last.as_ref(), &record, boot_seconds).is_some();
-        self.samples.push(Sample { is_disturbed, ..sample_of(&seen) });
+        let before = self.last.as_ref().map(|last| (last, self.disturbance.as_ref()));
+        self.disturbance = disturbance::between(before, &record, boot_seconds);
+        self.samples.push(Sample { is_disturbed: self.disturbance.is_some(), ..sample_of(&seen) });
         self.last = Some(record);
     }
 }

@@ -1,11 +1,14 @@
 //! `history`: what was done to one container, and the outcome.
 
+mod by_hand;
+
 use std::io::Write;
 
 use jiff::{SignedDuration, Timestamp};
-use lxc_autoscale_core::Vmid;
+use lxc_autoscale_core::{ErrorChain, Vmid};
 use serde::Serialize;
 
+use self::by_hand::ByHand;
 use super::decisions::local_time;
 use super::screen::{Screen, Tone};
 use super::table::{amount, resource};
@@ -13,7 +16,6 @@ use super::{CommandError, write_json};
 use crate::config::Config;
 use crate::decide::{Action, Resource};
 use crate::figures::counted;
-use crate::guard::manual::Manual;
 use crate::ledger::{Entry, Ledger, Outcome};
 
 /// Columns of the chart if the width of the screen is unknown.
@@ -30,17 +32,6 @@ struct Line<'a> {
     wanted_by: Option<String>,
 }
 
-/// A size that somebody else set, by hand or through the API, as the daemon noticed it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-struct ByHand {
-    /// When it was first measured.
-    at: Timestamp,
-    resource: Resource,
-    /// In cores or MiB.
-    from: f64,
-    to: f64,
-}
-
 /// A history, as JSON.
 #[derive(Serialize)]
 struct Past<'a> {
@@ -50,6 +41,9 @@ struct Past<'a> {
     decisions: Vec<Line<'a>>,
     /// Sizes that somebody else set, oldest first.
     by_hand: Vec<ByHand>,
+    /// Why it is not known who set them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trouble: Option<String>,
     /// Number of decisions to keep the size; repetitions are written once an hour.
     kept: usize,
 }
@@ -58,7 +52,7 @@ struct Past<'a> {
 ///
 /// # Errors
 /// [`CommandError`] when the ledger cannot be read or nothing was ever decided about the container.
-pub fn history(
+pub async fn history(
     config: &Config,
     id: Vmid,
     ago: SignedDuration,
@@ -74,7 +68,10 @@ pub fn history(
     if entries.is_empty() && ledger.of_container(id, 1)?.is_empty() {
         return Err(CommandError::UnknownContainer { id, file: config.metrics.file.clone() });
     }
-    let mut past = Past { id, since, decisions: Vec::new(), by_hand: by_hand(&entries, since), kept: 0 };
+    let mut by_hand = by_hand::of(&entries, since);
+    let asked = by_hand::ask_who(config, id, &mut by_hand).await;
+    let trouble = asked.err().map(|error| ErrorChain(&error).to_string());
+    let mut past = Past { id, since, decisions: Vec::new(), by_hand, trouble, kept: 0 };
     for entry in &entries {
         if entry.decision.action == Action::Keep {
             past.kept += 1;
@@ -95,12 +92,15 @@ pub fn history(
     let mut by_hand = past.by_hand.iter().peekable();
     for line in &past.decisions {
         while let Some(set) = by_hand.next_if(|set| set.at <= line.entry.at) {
-            show_by_hand(set, screen, out)?;
+            set.show(screen, out)?;
         }
         show(line, screen, out)?;
     }
     for set in by_hand {
-        show_by_hand(set, screen, out)?;
+        set.show(screen, out)?;
+    }
+    if let Some(trouble) = &past.trouble {
+        writeln!(out, "Note: who set these sizes is not known, because the API does not tell: {trouble}")?;
     }
     let (changes, kept) = (past.decisions.len(), past.kept);
     writeln!(
@@ -110,34 +110,6 @@ pub fn history(
         counted(kept, "entry", "entries")
     )?;
     Ok(())
-}
-
-/// The sizes that somebody else set since then, as the guards remembered them at the decisions; each once.
-fn by_hand(entries: &[Entry], since: Timestamp) -> Vec<ByHand> {
-    let mut all: Vec<ByHand> = Vec::new();
-    for entry in entries {
-        let (resource, guard) = (entry.decision.resource, &entry.inputs.guard);
-        let standing = match resource {
-            Resource::Cpu => &guard.cpu,
-            Resource::Memory => &guard.memory,
-        };
-        let Some(Manual { at, from, size }) = standing.manual.filter(|manual| since <= manual.at) else {
-            continue;
-        };
-        let set = ByHand { at, resource, from, to: size };
-        if !all.contains(&set) {
-            all.push(set);
-        }
-    }
-    all.sort_by_key(|set| set.at);
-    all
-}
-
-fn show_by_hand(set: &ByHand, screen: Screen, out: &mut impl Write) -> std::io::Result<()> {
-    let ByHand { at, resource: of, from, to } = set;
-    let (from, to) = (amount(*of, Some(*from)), amount(*of, Some(*to)));
-    let head = format!("{}  {:<6}  {from} → {to}  set by somebody else", local_time(*at), resource(*of));
-    writeln!(out, "{}", screen.paint(Tone::Strong, &head))
 }
 
 fn show(line: &Line<'_>, screen: Screen, out: &mut impl Write) -> std::io::Result<()> {

@@ -3,7 +3,6 @@
 use std::io::Write;
 
 use jiff::Timestamp;
-use lxc_autoscale_core::container_config::{ContainerConfig, has_tag};
 use lxc_autoscale_core::metrics_file::MetricsReader;
 use lxc_autoscale_core::snapshot::Snapshot;
 use lxc_autoscale_core::{ErrorChain, Vmid};
@@ -13,7 +12,7 @@ use super::identities::identities;
 use super::table::Table;
 use super::{CommandError, hints, write_json};
 use crate::config::Config;
-use crate::decide::{Allocation, Mode, Policy, Resource};
+use crate::decide::{Allocation, Mode, Obstacles, Policy, Reason, Resource, left_alone_by};
 use crate::execute::StartError;
 use crate::guard::Kept;
 use crate::ledger::{FirstSize, Ledger};
@@ -99,19 +98,24 @@ fn present(config: &Config, id: Vmid) -> Option<Given> {
     Some(Given { cores, memory_mib: Some(allocation.memory_mib) })
 }
 
-/// What turns a container off, whatever its modes are: a key, a tag, or what Proxmox knows of it in `settings`.
-fn off_by(policy: &Policy, identity: &Identity, settings: Option<&ContainerConfig>) -> Option<String> {
-    if policy.ignored {
-        return Some(Source::Ignored.to_string());
-    }
-    if has_tag(&identity.tags, &policy.off_tag) {
-        return Some(format!("tag {}", policy.off_tag));
-    }
-    let settings = settings?;
-    if settings.template {
-        return Some("template".to_owned());
-    }
-    settings.lock.as_ref().map(|lock| format!("lock {lock}"))
+/// What turns a container off, whatever its modes are: a key, a tag, rules that are not known, or what is known of it now.
+fn off_by(policy: &Policy, obstacles: &Obstacles) -> Option<String> {
+    left_alone_by(policy, obstacles).map(|reason| match reason {
+        Reason::Ignored => Source::Ignored.to_string(),
+        Reason::TaggedOff { tag } => format!("tag {tag}"),
+        Reason::Template => "template".to_owned(),
+        Reason::Stopped => "stopped".to_owned(),
+        Reason::Locked { lock } => format!("lock {lock}"),
+        Reason::PolicyUnclear { .. } => "the rules for it are not clear".to_owned(),
+        other => other.to_string(),
+    })
+}
+
+/// What the newest measurement knows of a container that may forbid changes.
+fn obstacles_now(newest: &Snapshot, id: Vmid) -> Obstacles {
+    let settings = newest.containers.get(&id).and_then(|record| record.configuration.as_deref());
+    let stopped = newest.summary.stopped_containers.contains(&id);
+    Obstacles { stopped, ..settings.map(Obstacles::from).unwrap_or_default() }
 }
 
 fn book(config: &Config) -> Result<PolicyBook, CommandError> {
@@ -137,10 +141,10 @@ pub fn show(
     let unnamed = known.is_none().then(|| "no measurement names it, so only its id is known".to_owned());
     let identity = known.unwrap_or_else(|| Identity::of(id));
     let in_force = book.in_force(&identity, at.unwrap_or(now)).with_given(given(config, &identity)?);
-    // Whether it is locked or a template is known of now only.
+    // Whether it is locked, a template or stopped is known of now only.
     let newest = at.is_none().then(|| newest(config)).flatten();
-    let settings = newest.as_ref().and_then(|it| it.containers.get(&id)?.configuration.as_deref());
-    let off_by = off_by(&in_force.policy, &identity, settings);
+    let obstacles = newest.map(|newest| obstacles_now(&newest, id)).unwrap_or_default();
+    let off_by = off_by(&in_force.policy, &Obstacles { tags: identity.tags.clone(), ..obstacles });
     let mode = |mode| if off_by.is_some() { Mode::Off } else { mode };
     let shown = Shown {
         id,

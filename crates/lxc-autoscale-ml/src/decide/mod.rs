@@ -408,10 +408,16 @@ fn first_day_floor(estimate: &Estimate, margin_percent: f64) -> Option<(f64, Rea
         .then_some((least, Reason::UsedBefore { known_seconds, seen: Amount::Mib(seen) }))
 }
 
-/// What forbids any change.
+/// What forbids any change of a resource.
 fn obstacle(policy: &Policy, mode: Mode, obstacles: &Obstacles) -> Option<Reason> {
-    if mode == Mode::Off {
-        return Some(if policy.ignored { Reason::Ignored } else { Reason::ModeOff });
+    let is_off = mode == Mode::Off && !policy.ignored;
+    if is_off { Some(Reason::ModeOff) } else { left_alone_by(policy, obstacles) }
+}
+
+/// Why a container is left alone, whatever its modes are.
+pub fn left_alone_by(policy: &Policy, obstacles: &Obstacles) -> Option<Reason> {
+    if policy.ignored {
+        return Some(Reason::Ignored);
     }
     if let Some(why) = &policy.unclear {
         return Some(Reason::PolicyUnclear { why: why.clone() });

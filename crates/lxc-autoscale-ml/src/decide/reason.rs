@@ -497,7 +497,7 @@ impl fmt::Display for Reason {
             ),
             Self::RunsOutAgain { times, most } => write!(
                 f,
-                "it ran out of memory {times} times, each less than a day after the one before, and is not \
+                "it ran out of memory {times} times, each less than a day and a half after the one before, and is not \
                  given more than {most}"
             ),
             Self::NotSeenYet { known_seconds, seen, most } => write!(
@@ -608,7 +608,7 @@ impl Reason {
                 "restart what leaks, or the container; or set its memory by hand".to_owned()
             }
             Self::RunsOutAgain { .. } => {
-                "a day without running out of memory, or a larger `scaling.guard.oom_growth_factor`"
+                "a day and a half without running out of memory, or a larger `scaling.guard.oom_growth_factor`"
                     .to_owned()
             }
             Self::NotSeenYet { .. } => "a day of measurements, or more use than was seen so far".to_owned(),

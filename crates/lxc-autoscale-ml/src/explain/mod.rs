@@ -12,8 +12,8 @@ use serde::Serialize;
 
 pub use change::Change;
 
-use crate::decide::{Action, Decision, Policy, Resource, decide};
-use crate::ledger::Inputs;
+use crate::decide::{Action, Decision, Policy, Reason, Resource, decide};
+use crate::ledger::{Entry, Inputs};
 
 /// Sizes that differ by less are equal.
 const SAME: f64 = 1e-6;
@@ -49,6 +49,24 @@ pub struct Alternatives {
 }
 
 impl World {
+    /// The world of a decision in the ledger. What the confidence in any size follows from is not kept, so the confidence
+    /// that the decision names counts: that of its shrink, which is not that of the recommended size.
+    pub fn of(entry: &Entry, policy: Policy) -> Self {
+        let (made, least) = (&entry.decision, policy.min_confidence_percent);
+        let world = Self { policy, inputs: entry.inputs.clone(), at: entry.at };
+        let percent = match made.reason {
+            Reason::LowConfidence { percent, .. } => percent,
+            _ if made.action == Action::Shrink => made.confidence_percent,
+            // It was high enough; how high is not kept.
+            Reason::CoolDownDown { .. } => {
+                let estimate = world.inputs.estimate(made.resource);
+                estimate.map_or(least, |estimate| estimate.confidence_percent.max(least))
+            }
+            _ => return world,
+        };
+        world.with(made.resource, &Change::Confidence { percent })
+    }
+
     /// The decision about a resource.
     pub fn decide(&self, resource: Resource) -> Decision {
         let situation = self.inputs.situation();

@@ -7,6 +7,7 @@ use crate::decide::{Allocation, Amount, AnomalyScore, LastChanges, NodeSituation
 use crate::guard::Guard;
 use crate::guard::boost::Boost;
 use crate::guard::manual::Manual;
+use crate::ledger::Outcome;
 use crate::observation::Observation;
 use crate::recommend::{Estimate, Evidence, Fact, Recommendation, Restlessness};
 
@@ -148,6 +149,54 @@ fn the_confidence_that_is_missing_is_that_of_the_shrink() {
         &world,
         &["if the chance that this stays right for an hour were 98 %: shrink from 2048 MiB to 1536 MiB"],
     );
+}
+
+/// What the confidence follows from is not kept: of a decision in the ledger, the confidence that it names counts.
+#[test]
+fn a_decision_of_the_past_is_judged_by_its_own_confidence() {
+    let kept = |world: &World| {
+        let decision = world.decide(Resource::Memory);
+        let text = serde_json::to_string(&world.inputs).unwrap();
+        let entry = Entry {
+            number: 1,
+            at: world.at,
+            last_at: world.at,
+            times: 1,
+            id: lxc_autoscale_core::Vmid::try_from(100).unwrap(),
+            reason: decision.reason.to_string(),
+            decision,
+            inputs: serde_json::from_str(&text).unwrap(),
+            outcome: Outcome::Nothing,
+        };
+        World::of(&entry, world.policy.clone())
+    };
+    let doubtful = |confidence_percent: f64, min_percent: f64| {
+        let mut world = world(800.0);
+        world.policy.min_confidence_percent = min_percent;
+        let memory = world.inputs.recommendation.as_mut().unwrap().memory.as_mut().unwrap();
+        memory.confidence_percent = confidence_percent;
+        memory.chances = Chances::new(Known {
+            scale: Scale::Memory,
+            known_seconds: 48.0 * 3600.0,
+            last: Some(600.0),
+            hour_peak: Some(1500.0),
+            day_peak: Some(1900.0),
+            season_peak: Some(1900.0),
+            wishes: vec![800.0, 1900.0],
+            forecast: None,
+            record: 0.5,
+        });
+        world
+    };
+    // The shrink is less likely to stay right than the size that is recommended, or more.
+    for (of_size, least, action) in [(99.0, 98.0, Action::Keep), (0.5, 1.0, Action::Shrink)] {
+        let then = doubtful(of_size, least);
+        let made = then.decide(Resource::Memory);
+        assert_eq!(made.action, action, "{made}");
+        let again = kept(&then).decide(Resource::Memory);
+        assert_eq!((again.action, again.to, &again.reason), (made.action, made.to, &made.reason));
+        assert_eq!(told(&kept(&then)), told(&then));
+    }
 }
 
 #[test]

@@ -29,14 +29,19 @@ pub enum Disturbance {
     },
 }
 
-/// The disturbance in the step between two records; unknown values are none.
+/// The disturbance in the step between two records, after the step that ended with `previous` and its disturbance;
+/// unknown values are none. A lock holds until a configuration without it is read.
 pub fn between(
-    previous: Option<&ContainerRecord>,
+    previous: Option<(&ContainerRecord, Option<&Disturbance>)>,
     current: &ContainerRecord,
     boot_seconds: u64,
 ) -> Option<Disturbance> {
     let lock_of = |record: &ContainerRecord| record.configuration.as_ref()?.lock.clone();
-    if let Some(lock) = lock_of(current).or_else(|| previous.and_then(lock_of)) {
+    let lock_before = previous.and_then(|(record, disturbance)| match disturbance {
+        Some(Disturbance::Lock { lock }) if record.configuration.is_none() => Some(lock.clone()),
+        _ => lock_of(record),
+    });
+    if let Some(lock) = lock_of(current).or(lock_before) {
         return Some(Disturbance::Lock { lock });
     }
     let uptime_seconds = current.uptime_seconds?;
@@ -74,7 +79,7 @@ mod tests {
 
     #[track_caller]
     fn check(previous: Option<&ContainerRecord>, current: &ContainerRecord, want: Option<&str>) {
-        let got = between(previous, current, 300);
+        let got = between(previous.map(|record| (record, None)), current, 300);
         assert_eq!(got.map(|got| got.to_string()).as_deref(), want);
     }
 
@@ -85,7 +90,10 @@ mod tests {
         check(None, &quiet, None);
         check(Some(&quiet), &quiet, None);
         for lock in ["backup", "snapshot-delete", "rollback", "migrate", "create", "disk"] {
-            assert!(between(Some(&quiet), &record(Some(lock), Some(9000.0)), 300).is_some(), "{lock}");
+            assert!(
+                between(Some((&quiet, None)), &record(Some(lock), Some(9000.0)), 300).is_some(),
+                "{lock}"
+            );
         }
         check(Some(&quiet), &record(Some("backup"), Some(9000.0)), Some(backup));
         // It was released within the step.
@@ -93,6 +101,46 @@ mod tests {
         let started = "it started 60 s ago, and its first 300 s do not count";
         check(Some(&quiet), &record(None, Some(60.0)), Some(started));
         check(Some(&quiet), &record(None, Some(300.0)), None);
+    }
+
+    /// While its configuration cannot be read, a container is as locked as it was last known to be.
+    #[test]
+    fn a_lock_holds_until_a_configuration_without_it_is_read() {
+        use crate::history::History;
+        use crate::recommend::{RecommendConfig, Shared};
+
+        let snapshot = |minute: i64, lock: Option<&str>, is_read: bool| {
+            let at = Timestamp::from_second(1_800_000_000 + 60 * minute).unwrap();
+            let text = format!(
+                r#"{{"summary":{{"collection_start_time":"{at}","collection_end_time":"{at}","total_containers":1,
+                "total_duration_seconds":0.1,"schema_version":1}}}}"#
+            );
+            let mut snapshot: lxc_autoscale_core::snapshot::Snapshot = text.parse().unwrap();
+            let record = record(lock, Some(90_000.0 + 60.0 * minute as f64));
+            let configuration = record.configuration.clone().filter(|_| is_read);
+            let record = ContainerRecord { timestamp: RecordTime::utc(at), configuration, ..record };
+            let id = lxc_autoscale_core::Vmid::try_from(100).unwrap();
+            snapshot.containers = [(id, record)].into_iter().collect();
+            (id, snapshot)
+        };
+        let mut history = History::new(Shared::with_shipped(&RecommendConfig::default()).into(), 100);
+        let mut disturbed = Vec::new();
+        for (minute, (lock, is_read)) in (0..).zip([
+            (None, false),
+            (None, true),
+            (Some("backup"), true),
+            (None, false),
+            (None, false),
+            (None, false),
+            (None, true),
+            (None, true),
+            (None, false),
+        ]) {
+            let (id, snapshot) = snapshot(minute, lock, is_read);
+            history.take(snapshot);
+            disturbed.push(history.container(id).unwrap().disturbance.is_some());
+        }
+        assert_eq!(disturbed, [false, false, true, true, true, true, true, false, false]);
     }
 
     #[test]

@@ -4,9 +4,10 @@
 //! what was slow. So the size becomes the new baseline for a while ([`super::GuardPolicy::respect_manual_seconds`]):
 //! neither grown, except after running out of memory, nor shrunk. A change is somebody else's if two records show
 //! different sizes and none of our changes lies between them, or if a record does not show the size that we set: the
-//! API had read that size back, so somebody has changed it again since. It stays open until the API has reported its
-//! own changes ([`super::boost`]): the beginning and end of a boost say nothing about the time after it, and a call of
-//! ours may have ended long after we were told that nobody knows whether it will. An open change counts as manual.
+//! API had read that size back, so somebody has changed it again since. If a later record shows our size after all, the
+//! one before it was read late, and nobody changed anything. A change stays open until the API has reported its own
+//! changes ([`super::boost`]): the beginning and end of a boost say nothing about the time after it, and a call of ours
+//! may have ended long after we were told that nobody knows whether it will. An open change counts as manual.
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -53,9 +54,22 @@ struct Open {
     since: Timestamp,
     #[serde(flatten)]
     manual: Manual,
+    /// The size that we had set, if the record showed the one before it instead: it may have been read too early.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    instead_of: Option<Awaited>,
 }
 
 impl Open {
+    fn new(since: Timestamp, manual: Manual) -> Self {
+        Self { since, manual, instead_of: None }
+    }
+
+    /// Whether a record with `size`, taken at `at`, shows what we had set: the record before was read late, and nobody
+    /// changed anything.
+    fn was_a_late_reading(&self, at: Timestamp, size: f64) -> bool {
+        at <= self.manual.at + TOLD_AFTER && self.instead_of.is_some_and(|awaited| awaited.is_shown_by(size))
+    }
+
     /// Whether it was made by the boosts and by what we asked for among `changes`, oldest first, and by nothing else.
     fn is_nobodys_will(&self, changes: &[ApiChange]) -> bool {
         let Manual { at, from, size } = self.manual;
@@ -177,7 +191,7 @@ impl Sizes {
             && !before.is_shown_by(from)
         {
             // The API carries out a change only from the size that it names, so somebody had changed ours already.
-            self.open(Open { since: before.begun, manual: Manual { at, from: before.size, size: from } });
+            self.open(Open::new(before.begun, Manual { at, from: before.size, size: from }));
         }
         let tracked = self.known.map(|(_, known)| known).into_iter().chain(before.map(|before| before.size));
         // Where another setting decides what a record shows, nothing can be expected of it.
@@ -221,12 +235,21 @@ impl Sizes {
         }
         for open in &mut self.open {
             clock::set_back(&mut open.since, now);
+            if let Some(Awaited { begun, done, .. }) = &mut open.instead_of {
+                clock::set_back(begun, now);
+                clock::set_back(done, now);
+            }
         }
     }
 
     /// Takes in the size in a record taken at `at`; returns a change that counts as manual from now on.
     pub fn observe(&mut self, at: Timestamp, size: f64) -> Option<Manual> {
+        let is_late = self.open.last().is_some_and(|open| open.was_a_late_reading(at, size));
         let by_hand = match self.awaited {
+            _ if is_late => {
+                self.open.pop();
+                None
+            }
             // Whatever the clocks say, which may have been set back since.
             Some(awaited) if awaited.is_shown_by(size) => {
                 (self.awaited, self.shown) = (None, Some(awaited.begun));
@@ -234,7 +257,9 @@ impl Sizes {
             }
             Some(awaited) if awaited.done + SHOWN_AFTER <= at => {
                 (self.awaited, self.shown) = (None, Some(awaited.begun));
-                self.open(Open { since: awaited.begun, manual: Manual { at, from: awaited.size, size } })
+                let is_as_before = self.known.is_some_and(|(_, known)| (known - size).abs() < SAME);
+                let open = Open::new(awaited.begun, Manual { at, from: awaited.size, size });
+                self.open(Open { instead_of: Some(awaited).filter(|_| is_as_before), ..open })
             }
             _ => self.compare(at, size),
         };
@@ -251,7 +276,7 @@ impl Sizes {
         if is_ours {
             return None;
         }
-        self.open(Open { since: known_at, manual: Manual { at, from: known, size } })
+        self.open(Open::new(known_at, Manual { at, from: known, size }))
     }
 
     /// Takes in a change by somebody else; returns the oldest open one, which counts as manual, if there are too many.
@@ -524,6 +549,52 @@ mod tests {
                 None,
             ),
             ("nothing is known of it yet", vec![Set(1, 768.0, 512.0), Record(60, 768.0)], None),
+        ] {
+            check_awaited(what, &steps, want);
+        }
+    }
+
+    #[test]
+    fn a_late_reading_is_nobodys_change() {
+        for (what, steps, want) in [
+            (
+                "a late reading shows the size before once more",
+                vec![Record(0, 768.0), Set(1, 768.0, 512.0), Record(60, 768.0), Record(70, 512.0)],
+                None,
+            ),
+            (
+                "several late readings",
+                vec![
+                    Record(0, 768.0),
+                    Set(1, 768.0, 512.0),
+                    Record(60, 768.0),
+                    Record(70, 768.0),
+                    Record(80, 512.0),
+                    Record(90, 512.0),
+                ],
+                None,
+            ),
+            (
+                "after a late reading it is changed by hand",
+                vec![
+                    Record(0, 768.0),
+                    Set(1, 768.0, 512.0),
+                    Record(60, 768.0),
+                    Record(70, 512.0),
+                    Record(80, 768.0),
+                ],
+                Some((80, 512.0, 768.0)),
+            ),
+            (
+                "undone, and set again when no reading is that late",
+                vec![Record(0, 768.0), Set(1, 768.0, 512.0), Record(60, 768.0), Record(361, 512.0)],
+                Some((361, 768.0, 512.0)),
+            ),
+            (
+                "set to something that it never was before, and back",
+                vec![Record(0, 768.0), Set(1, 768.0, 512.0), Record(60, 640.0), Record(70, 512.0)],
+                Some((70, 640.0, 512.0)),
+            ),
         ] {
             check_awaited(what, &steps, want);
         }

@@ -473,6 +473,9 @@ impl Remembered {
         if self.sizes.manual().is_some_and(|manual| manual.at == at) {
             self.shrinks.note_others(at, size);
             self.unpaid.disregard();
+        } else if self.shrinks.is_back_at(size) {
+            // What seemed to be somebody else's was a late reading.
+            self.shrinks.note_others(at, size);
         }
         by_hand
     }

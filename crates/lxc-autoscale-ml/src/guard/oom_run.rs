@@ -2,7 +2,7 @@
 //!
 //! A container that runs out of memory gets more within a cycle. These growths must not become the evidence for the
 //! next ones without end: a process that takes whatever there is would get the whole node. So the answers to a run, in
-//! which each time follows the one before within a day, end at a multiple of the size at the first
+//! which each time follows the one before within a day and a half, end at a multiple of the size at the first
 //! ([`super::GuardPolicy::oom_growth_factor`]), or at what somebody gave the container if that is more: it may have
 //! been small because we made it so.
 //!
@@ -16,8 +16,9 @@ use serde::{Deserialize, Serialize};
 use crate::clock;
 use crate::recommend::ContainerModel;
 
-/// A day without running out of memory ends a run.
-const ENDS_AFTER: SignedDuration = SignedDuration::from_hours(24);
+/// So long without running out of memory ends a run. What comes every day need not be punctual: with a day alone, a job
+/// that takes whatever there is would begin a new run at the size at which the last one ended, each day that it is late.
+const ENDS_AFTER: SignedDuration = SignedDuration::from_hours(36);
 /// How long a week can influence the size of another one: four weeks and a day.
 const COMES_BACK_WITHIN: SignedDuration = SignedDuration::from_hours(29 * 24);
 
@@ -25,7 +26,7 @@ const COMES_BACK_WITHIN: SignedDuration = SignedDuration::from_hours(29 * 24);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Lasts {
-    /// A day.
+    /// A day and a half.
     #[default]
     ADay,
     /// Four weeks and a day: memory is sized for a weekly peak at this time.
@@ -97,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_run_keeps_its_base_until_a_day_without() {
+    fn a_run_keeps_its_base_until_a_day_and_a_half_without() {
         let at = |hours: i64| Timestamp::from_second(1_800_000_000 + 3600 * hours).unwrap();
         let mut run = OomRun::after(None, at(0), 512.0);
         for (hours, limit) in [(1, 640.0), (20, 800.0), (43, 1000.0)] {
@@ -106,7 +107,7 @@ mod tests {
         }
         assert_eq!((run.base_mib, run.times, run.since), (512.0, 4, at(0)));
         assert!((run.most_mib(4.0) - 2048.0).abs() < 1e-9);
-        assert!(run.counts(at(66), Lasts::ADay) && !run.counts(at(67), Lasts::ADay));
+        assert!(run.counts(at(78), Lasts::ADay) && !run.counts(at(79), Lasts::ADay));
         assert!(run.counts(at(43 + 28 * 24), Lasts::Weeks) && !run.counts(at(43 + 29 * 24), Lasts::Weeks));
         assert!((OomRun::after(None, at(67), 1000.0).base_mib - 1000.0).abs() < 1e-9);
         // It may get back what somebody gave it, however small we made it.

@@ -175,8 +175,10 @@ impl Register {
     pub fn explain(&mut self, id: Vmid, history: &History, page: &[LedgerEntry], asked: Timestamp) {
         let Some(guard) = self.containers.get_mut(&id) else { return };
         let has = history.container(id).and_then(ContainerHistory::configuration).map(Allocation::from);
-        for resource in [Resource::Cpu, Resource::Memory] {
-            guard.explain(resource, &boost::changes(page, resource, has), asked);
+        guard.explain(Resource::Memory, &boost::changes(page, Resource::Memory, has), asked);
+        // Which cores a change shows depends on both settings: while they cannot be read, it stays open.
+        if has.is_some() {
+            guard.explain(Resource::Cpu, &boost::changes(page, Resource::Cpu, has), asked);
         }
     }
 

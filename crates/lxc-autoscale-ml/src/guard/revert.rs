@@ -112,14 +112,18 @@ impl Shrinks {
     /// A size set by somebody else is in force since the record taken at `at`: it hides the effect of a shrink. The
     /// watch starts anew when the watched size is back.
     pub(super) fn note_others(&mut self, at: Timestamp, size: f64) {
-        let is_back = |watch: &Watch| (watch.to - size).abs() < SAME;
-        match self.resting.filter(is_back) {
+        match self.resting.filter(|_| self.is_back_at(size)) {
             Some(watch) => {
                 self.watch = Some(Watch { changed_at: at, samples: 0, ..watch });
                 self.resting = None;
             }
             None => self.resting = self.watch.take().or(self.resting),
         }
+    }
+
+    /// Whether `size` is the one whose watch rests.
+    pub(super) fn is_back_at(&self, size: f64) -> bool {
+        self.resting.is_some_and(|watch| (watch.to - size).abs() < SAME)
     }
 
     /// The clock was set back: what lies after `now` was now, and lasts as long from then on as it would have.

@@ -132,6 +132,45 @@ fn a_watch_goes_on_after_a_restart_where_it_stood() {
     assert_eq!(restarted.kept(), whole.kept());
 }
 
+/// The configuration is read late once after a shrink, and shows the size before it.
+#[test]
+fn a_late_reading_does_not_end_the_watch_of_a_shrink() {
+    let mut guard = ContainerGuard::default();
+    for minute in 0..10 {
+        guard.observe(seen(&observation(60 * minute, 500.0, 0.0)));
+    }
+    guard.note_set(Resource::Memory, (at(544), at(545)), 1024.0, 768.0);
+    let sizes = [1024.0, 768.0, 768.0, 768.0, 768.0];
+    for (minute, (mib, pressure)) in (10..).zip(sizes.into_iter().zip([0.0, 0.0, 0.0, 0.0, 8.0])) {
+        let observation = observation(60 * minute, 500.0, pressure);
+        guard.observe(Seen { memory_mib: Some(mib), ..seen(&observation) });
+    }
+    assert_eq!(guard.kept().given().memory_mib, Some(1024.0));
+    guard.judge(&Policy::default(), at(2000));
+    let memory = guard.guard(None, at(2000)).memory;
+    assert_eq!((memory.manual, memory.shrinks.undo.map(|undo| undo.size)), (None, Some(1024.0)));
+}
+
+/// What cannot be read is no size, no limit taken away and nothing that somebody set.
+#[test]
+fn a_record_without_configuration_changes_nothing() {
+    let of = |cores: Option<f64>, mib: Option<f64>, times: &[i64]| {
+        let mut guard = ContainerGuard::default();
+        for seconds in times {
+            let observation = observation(*seconds, 500.0, 0.0);
+            let is_known = seconds % 120 == 0;
+            guard.observe(Seen {
+                cores: cores.filter(|_| is_known),
+                memory_mib: mib.filter(|_| is_known),
+                ..seen(&observation)
+            });
+        }
+        (guard.is_open(), guard.kept().given(), guard.guard(None, at(900)))
+    };
+    let all = of(Some(2.0), Some(2048.0), &[0, 120, 240]);
+    assert_eq!(of(Some(2.0), Some(2048.0), &[0, 60, 120, 180, 240]), all);
+}
+
 #[test]
 fn what_was_before_the_shrink_is_not_held_against_it() {
     let mut guard = ContainerGuard::default();
@@ -266,7 +305,7 @@ fn what_was_remembered_before_a_clock_was_set_back_lasts_no_longer_for_it() {
     assert_eq!(then.memory.shrinks.undo.map(|undo| undo.since), Some(at(now)));
     let later = standing(&guard, now + day);
     assert_eq!(later.memory.manual.and_then(|manual| manual.left(86_400, at(now + day))), None);
-    assert_eq!(later.oom_run, None);
+    assert_eq!(standing(&guard, now + day / 2 * 3).oom_run, None);
     // A change made now is known to be ours, and a measurement made now is used.
     guard.note_change(Resource::Memory, (at(now), at(now + 1)), 2048.0, 1536.0);
     let after = observation(now + 60, 500.0, 0.0);

@@ -380,7 +380,8 @@ impl ContainerHistory {
     fn take(&mut self, record: Box<ContainerRecord>, at: Timestamp, rules: &LearningRules) {
         let step = step(Some(&self.record), &record);
         self.model.set_shared(&rules.shared);
-        self.disturbance = disturbance::between(Some(&self.record), &record, rules.boot_seconds);
+        let before = (&*self.record, self.disturbance.as_ref());
+        self.disturbance = disturbance::between(Some(before), &record, rules.boot_seconds);
         self.restarted = step.restarted;
         if self.disturbance.is_none() {
             self.model.observe(&step.observation);
@@ -444,6 +445,7 @@ pub fn identity(id: Vmid, record: &ContainerRecord, before: Option<&Identity>) -
 #[cfg(test)]
 mod tests {
     use lxc_autoscale_core::RecordTime;
+    use lxc_autoscale_core::metrics_file::parse_record;
     use lxc_autoscale_core::snapshot::{MemoryEvents, Summary};
 
     use super::*;
@@ -609,7 +611,8 @@ mod tests {
         }
     }
 
-    /// A file of the Python original has no configuration, no limits and none of our counters.
+    /// A file of the Python original has no configuration, no limits and none of our counters. What it calls memory is
+    /// no working set, and 105 could not be read: zeros.
     #[test]
     fn a_record_of_the_original_gives_what_it_has() {
         let text = r#"{"104": {"timestamp": "2024-08-20T13:07:56.393000", "cpu_usage_percent": 37.5,
@@ -617,14 +620,21 @@ mod tests {
             "io_stats": {"reads": 81920, "writes": 40960},
             "network_usage": {"rx_bytes": 123456, "tx_bytes": 65432},
             "filesystem_usage_gb": 1.2, "filesystem_total_gb": 7.8, "filesystem_free_gb": 6.6},
+            "105": {"timestamp": "2024-08-20T13:07:56.393000", "cpu_usage_percent": 0.0, "memory_usage_mb": 0.0,
+            "swap_usage_mb": 0.0, "swap_total_mb": 0.0, "process_count": 0, "io_stats": {"reads": 0, "writes": 0},
+            "network_usage": {"rx_bytes": 0, "tx_bytes": 0},
+            "filesystem_usage_gb": 0.0, "filesystem_total_gb": 0.0, "filesystem_free_gb": 0.0},
             "summary": {"collection_start_time": "2024-08-20T13:07:56.390000",
             "collection_end_time": "2024-08-20T13:07:56.394000", "total_containers": 1,
             "total_duration_seconds": 0.004, "monitor_cpu_percent": 0.1, "monitor_memory_usage_mb": 6.5}}"#;
-        let history = history(&[serde_json::from_str(text).unwrap()]);
-        let container = history.container(vmid(104)).unwrap();
-        assert_eq!(container.observation.memory_used_mib, Some(512.25));
-        assert_eq!(container.observation.cpu_cores_used, None, "a share of an unknown whole");
-        assert_eq!(container.features.len(), 1);
-        assert_eq!(container.configuration(), None);
+        let history = history(&[parse_record(text.as_bytes()).unwrap()]);
+        for id in [104, 105] {
+            let container = history.container(vmid(id)).unwrap();
+            assert_eq!(container.observation, Observation::unknown(container.observation.at), "{id}");
+            assert_eq!(container.features.len(), 1);
+            assert_eq!(container.configuration(), None);
+            let recommended = container.model.recommend(container.observation.at);
+            assert_eq!((recommended.cpu, recommended.memory), (None, None), "{id}");
+        }
     }
 }

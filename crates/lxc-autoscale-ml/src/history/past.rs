@@ -111,7 +111,7 @@ impl StoredPast {
         if !self.knows(id, name) {
             return Ok(Vec::new());
         }
-        let found = self.read(id, &METRICS, Tier::FiveMinutes, before, steps)?;
+        let found = self.read(id, &METRICS, before, steps)?;
         let seen = |(start_ms, step): (i64, BTreeMap<Metric, Point>)| {
             let end_ms = start_ms + Tier::FiveMinutes.bucket_ms();
             Some(observation(Timestamp::from_millisecond(end_ms).ok()?, &step))
@@ -133,8 +133,7 @@ impl StoredPast {
             return Ok(Vec::new());
         }
         // For a whole hour the store does not know the busiest minute.
-        let found =
-            self.read(id, &[Metric::Cpu, Metric::Memory], Tier::FiveMinutes, before, KEPT_HOURS_STEPS)?;
+        let found = self.read(id, &[Metric::Cpu, Metric::Memory], before, KEPT_HOURS_STEPS)?;
         let mut hours: BTreeMap<i64, HourPeak> = BTreeMap::new();
         for (start_ms, step) in found {
             let begins_ms = start_ms.div_euclid(Tier::Hour.bucket_ms()) * Tier::Hour.bucket_ms();
@@ -152,20 +151,21 @@ impl StoredPast {
         known.is_some_and(|known| known.is_empty() || name.is_none_or(|name| name == known))
     }
 
-    /// The last `count` complete roll-ups before `before`, by their beginning in milliseconds since the Unix epoch.
+    /// The last `count` complete roll-ups of five minutes before `before`, by their beginning in milliseconds since the Unix epoch.
     fn read(
         &self,
         id: Vmid,
         metrics: &[Metric],
-        tier: Tier,
         before: Timestamp,
         count: i64,
     ) -> Result<BTreeMap<i64, BTreeMap<Metric, Point>>, HistoryError> {
+        let tier = Tier::FiveMinutes;
         let length_ms = tier.bucket_ms();
         // The present roll-up is covered by the records.
         let to_ms = before.as_millisecond().div_euclid(length_ms) * length_ms;
         let from_ms = to_ms - count * length_ms;
-        let (points, damaged) = self.reader.read_many(Series::from(id), metrics, tier, from_ms, to_ms)?;
+        let (points, damaged) =
+            self.reader.read_many(Series::from(id), metrics, tier.between(from_ms, to_ms))?;
         if 0 < damaged {
             tracing::warn!(container = %id, "{damaged} blocks of the monitor's history are damaged and left out");
         }

@@ -39,7 +39,7 @@ fn write(directory: &tempfile::TempDir, past: &Past) -> String {
                 total_duration_seconds: 0.01,
                 monitor_cpu_percent: None,
                 monitor_memory_usage_mb: None,
-                schema_version: None,
+                schema_version: Some(1),
                 stopped_containers: Vec::new(),
                 node: Some(NodeRecord {
                     cpus: Some(8),

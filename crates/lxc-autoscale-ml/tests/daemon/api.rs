@@ -22,6 +22,7 @@ struct Shared {
     refusal: Arc<Mutex<Option<(&'static str, u16)>>>,
     hangs: Arc<Mutex<Option<&'static str>>>,
     configurations: Arc<Mutex<BTreeMap<u64, ContainerConfig>>>,
+    ledger: Arc<Mutex<Vec<Value>>>,
 }
 
 /// A recording API on a port of its own.
@@ -52,6 +53,7 @@ impl RecordingApi {
             .route("/scale/cpulimit", post(cpulimit))
             .route("/scale/ram", post(memory))
             .route("/resource/vm/status", get(status))
+            .route("/ledger", get(ledger))
             .with_state(self.shared.clone());
         let listener = tokio::net::TcpListener::bind(self.address).await.unwrap();
         self.server = Some(tokio::spawn(async move { axum::serve(listener, router).await.unwrap() }));
@@ -82,6 +84,11 @@ impl RecordingApi {
         self.configure(id, |config| {
             (config.cores, config.memory_mb) = (Some(cores), Mebibytes::new(memory_mib));
         });
+    }
+
+    /// From now on its ledger has this entry as the newest one.
+    pub(crate) fn tells(&self, entry: Value) {
+        self.shared.ledger.lock().unwrap().insert(0, entry);
     }
 
     /// Edits the configuration of a container.
@@ -160,4 +167,11 @@ async fn status(State(shared): State<Shared>, RawQuery(query): RawQuery) -> (Sta
     };
     let data = json!({"vm_id": id, "state": "running", "allocation": config});
     (StatusCode::OK, Json(json!({"status": "success", "message": "runs", "data": data})))
+}
+
+async fn ledger(State(shared): State<Shared>) -> Json<Value> {
+    let entries = shared.ledger.lock().unwrap().clone();
+    let entries = std::future::ready(entries).await;
+    let data = json!({"entries": entries, "originals": []});
+    Json(json!({"status": "success", "message": "told", "data": data}))
 }

@@ -217,21 +217,28 @@ fn the_more_careful_mode_is_named_for_each_resource() {
 /// A mode that something else overrules is not the mode that applies in the end.
 #[test]
 fn what_turns_a_container_off_is_named_whatever_its_modes_are() {
-    let node = Node::with_past(
+    let mut node = Node::with_past(
         1,
         &[
             (101, Container { tags: &["Autoscale-Off"], ..IDLE }),
             (102, IDLE),
             (103, Container { template: true, ..IDLE }),
             (104, Container { lock: Some("backup"), ..IDLE }),
+            (106, IDLE),
         ],
     );
-    let text = "[containers]\nignore = [102]";
+    node.stopped.push(105);
+    node.record(SignedDuration::from_mins(5));
+    let text = "[containers]\nignore = [102]\n\
+                [policy.little]\nids = [106]\nscaling.memory.max_mib = 512\n\
+                [policy.much]\nids = [106]\nscaling.memory.min_mib = 1024";
     for (id, by) in [
         ("101", "tag autoscale-off"),
         ("102", "containers.ignore"),
         ("103", "template"),
         ("104", "lock backup"),
+        ("105", "stopped"),
+        ("106", "the rules for it are not clear"),
     ] {
         let (_, shown, _) = run(&node, text, &["policy", "show", id]);
         assert!(shown.contains(&format!("Resulting mode: off ({by})")), "{shown}");

@@ -3,6 +3,7 @@
 // Clippy recognises test functions, but not the fixtures between them.
 #![expect(clippy::unwrap_used, reason = "a fixture that fails ends its test")]
 
+mod daily_kills;
 mod half_life;
 #[path = "../guards/host.rs"]
 #[expect(dead_code, reason = "the tests of the guards use the rest")]

@@ -214,7 +214,7 @@ pub fn run(
         None => reader.automatic_tier(from_ms, to_ms)?,
     };
     // The first bucket is the one that contains the beginning.
-    let found = reader.read_of(&series, metric, tier, tier.bucket_start(from_ms), to_ms)?;
+    let found = reader.read_of(&series, metric, tier.between(tier.bucket_start(from_ms), to_ms))?;
     let extract = Extract { series, metric, tier, from_ms, to_ms, points: found.points };
     let text = match args.format() {
         Format::Json => render::json(&extract, zone),

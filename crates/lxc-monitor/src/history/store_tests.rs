@@ -47,7 +47,7 @@ fn compact(store: &mut Store, now_ms: i64) -> Merged {
 
 fn read(config: &HistoryConfig, tier: Tier) -> Vec<Point> {
     let reader = HistoryReader::open(&config.file).unwrap().unwrap();
-    let found = reader.read(CT, Metric::Cpu, tier, 0, i64::MAX).unwrap();
+    let found = reader.read(CT, Metric::Cpu, tier.between(0, i64::MAX)).unwrap();
     assert_eq!(found.damaged_blocks, 0);
     found.points
 }
@@ -276,7 +276,8 @@ fn the_size_is_bounded_and_the_finest_goes_first() {
     }
     let series = Series::from_raw(104);
     let reader = HistoryReader::open(&config.file).unwrap().unwrap();
-    let first = |tier| reader.read(series, Metric::Cpu, tier, 0, i64::MAX).unwrap().points[0].start_ms;
+    let first =
+        |tier: Tier| reader.read(series, Metric::Cpu, tier.between(0, i64::MAX)).unwrap().points[0].start_ms;
     assert_eq!(first(Tier::Hour), START_MS);
     assert!(START_MS < first(Tier::Minute));
 }
@@ -348,7 +349,7 @@ fn damage_costs_what_it_hits() {
             store = store.begin_again().unwrap().0;
         }
         let reader = HistoryReader::open(store.path()).unwrap().unwrap();
-        let found = match reader.read(CT, Metric::Cpu, Tier::Minute, 0, START_MS + 40 * 86_400_000) {
+        let found = match reader.read(CT, Metric::Cpu, Tier::Minute.between(0, START_MS + 40 * 86_400_000)) {
             Ok(found) => found.points,
             Err(error) => {
                 let error = StoreError::from(error);
@@ -356,7 +357,10 @@ fn damage_costs_what_it_hits() {
                 drop(reader);
                 let (store, _) = store.begin_again().unwrap();
                 let reader = HistoryReader::open(store.path()).unwrap().unwrap();
-                reader.read(CT, Metric::Cpu, Tier::Minute, 0, START_MS + 40 * 86_400_000).unwrap().points
+                reader
+                    .read(CT, Metric::Cpu, Tier::Minute.between(0, START_MS + 40 * 86_400_000))
+                    .unwrap()
+                    .points
             }
         };
         println!("round {round} at {place} of {}: {} kept", whole.len(), found.len());
@@ -408,8 +412,8 @@ fn a_container_that_got_the_id_of_another_shares_no_roll_up_with_it() {
         assert_eq!((former.epoch.ends_ms, present.epoch.begins_ms), (begins_ms, begins_ms));
         for tier in Tier::ALL {
             let (of_present, of_former) = (
-                reader.read_of(&present, Metric::Cpu, tier, 0, i64::MAX).unwrap().points,
-                reader.read_of(&former, Metric::Cpu, tier, 0, i64::MAX).unwrap().points,
+                reader.read_of(&present, Metric::Cpu, tier.between(0, i64::MAX)).unwrap().points,
+                reader.read_of(&former, Metric::Cpu, tier.between(0, i64::MAX)).unwrap().points,
             );
             assert_eq!(of_present, read(&config, tier), "what is asked for by number is the present one's");
             assert_eq!(of_present[0].start_ms, tier.bucket_start(begins_ms), "{}", tier.name());
@@ -419,7 +423,7 @@ fn a_container_that_got_the_id_of_another_shares_no_roll_up_with_it() {
             assert_eq!(of_former.len(), whole, "{}", tier.name());
         }
         // The node was there all the time.
-        let node = reader.read(Series::NODE, Metric::Cpu, Tier::Minute, 0, i64::MAX).unwrap();
+        let node = reader.read(Series::NODE, Metric::Cpu, Tier::Minute.between(0, i64::MAX)).unwrap();
         assert_eq!(node.points.len(), 180);
     }
 }
@@ -608,7 +612,7 @@ fn values_of_a_wrong_type_cost_only_themselves() {
         // A reader continues before the writer has noticed it.
         let reader = HistoryReader::open(&config.file).unwrap().unwrap();
         assert_eq!(reader.series().unwrap().len(), 2, "{damage}");
-        let read = reader.read(CT, Metric::Cpu, Tier::Minute, 0, i64::MAX).unwrap();
+        let read = reader.read(CT, Metric::Cpu, Tier::Minute.between(0, i64::MAX)).unwrap();
         assert!(moments.len() / 2 < read.points.len(), "{damage}: {}", read.points.len());
         // And so does the writer, permanently.
         let (mut store, _) = Store::open(&config).unwrap_or_else(|error| panic!("{damage}: {error:?}"));
@@ -634,7 +638,7 @@ fn values_of_a_wrong_type_cost_only_themselves() {
 /// The readable minutes, whatever is damaged.
 fn read_all(config: &HistoryConfig) -> Vec<Point> {
     let reader = HistoryReader::open(&config.file).unwrap().unwrap();
-    reader.read(CT, Metric::Cpu, Tier::Minute, 0, i64::MAX).unwrap().points
+    reader.read(CT, Metric::Cpu, Tier::Minute.between(0, i64::MAX)).unwrap().points
 }
 
 /// Truncated behind what is written each minute: the writer would not notice for hours, but no reader could read.

@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_mins(1);
 /// Samples of the node by minute; empty while there is no history.
 fn minutes(file: &Path) -> Vec<(i64, u32)> {
     let Some(reader) = HistoryReader::open(file).unwrap() else { return Vec::new() };
-    let found = reader.read(Series::NODE, Metric::Containers, Tier::Minute, 0, i64::MAX).unwrap();
+    let found = reader.read(Series::NODE, Metric::Containers, Tier::Minute.between(0, i64::MAX)).unwrap();
     assert_eq!(found.damaged_blocks, 0);
     found.points.iter().map(|point| (point.start_ms, point.samples)).collect()
 }
@@ -257,7 +257,7 @@ fn a_rename_that_no_record_tells_of_makes_no_other_container() {
 /// Samples of the container that has this id.
 fn samples_of(node: &Node, id: u32) -> u64 {
     let Some(reader) = HistoryReader::open(&history(node)).unwrap() else { return 0 };
-    let found = reader.read(Series::from_raw(id), Metric::Memory, Tier::Minute, 0, i64::MAX).unwrap();
+    let found = reader.read(Series::from_raw(id), Metric::Memory, Tier::Minute.between(0, i64::MAX)).unwrap();
     found.points.iter().map(|point| u64::from(point.samples)).sum()
 }
 
@@ -386,7 +386,8 @@ fn of_a_file_of_the_original_only_what_is_true_reaches_the_history() {
     let reader = HistoryReader::open(&history(&node)).unwrap().unwrap();
     let samples = |metric| -> u32 {
         // Up to the last day of that file.
-        let found = reader.read(Series::from_raw(104), metric, Tier::Hour, 0, 1_725_148_800_000).unwrap();
+        let found =
+            reader.read(Series::from_raw(104), metric, Tier::Hour.between(0, 1_725_148_800_000)).unwrap();
         found.points.iter().map(|point| point.samples).sum()
     };
     let taken = [Metric::MemoryWithoutCache, Metric::RootfsUsed, Metric::RootfsTotal, Metric::Swap];

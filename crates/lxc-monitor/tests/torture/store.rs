@@ -22,7 +22,7 @@ fn store(node: &Node) -> PathBuf {
 /// Samples of the node by minute, and the number of damaged blocks; nothing while there is no history.
 fn minutes(file: &Path) -> (Vec<(i64, u32)>, u64) {
     let Some(reader) = HistoryReader::open(file).unwrap() else { return (Vec::new(), 0) };
-    let found = reader.read(Series::NODE, Metric::Containers, Tier::Minute, 0, i64::MAX).unwrap();
+    let found = reader.read(Series::NODE, Metric::Containers, Tier::Minute.between(0, i64::MAX)).unwrap();
     (found.points.iter().map(|point| (point.start_ms, point.samples)).collect(), found.damaged_blocks)
 }
 
@@ -88,7 +88,9 @@ fn whatever_is_cut_or_flipped_it_goes_on() {
             // While it is broken, and being replaced, there may be nothing to read.
             let reader = HistoryReader::open(&file).ok().flatten();
             let found = reader.and_then(|reader| {
-                reader.read(Series::NODE, Metric::Containers, Tier::Minute, newest - 60_000, i64::MAX).ok()
+                reader
+                    .read(Series::NODE, Metric::Containers, Tier::Minute.between(newest - 60_000, i64::MAX))
+                    .ok()
             });
             found.is_some_and(|found| found.points.iter().any(|point| newest < point.start_ms + 60_000))
         };

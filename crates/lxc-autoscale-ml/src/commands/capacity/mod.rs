@@ -169,7 +169,9 @@ fn daily_peaks(
     let from_ms = to_ms - i64::try_from(PAST.as_millis()).unwrap_or(0);
     let metrics = [Metric::Cpu, Metric::ContainersMemory];
     let read = HistoryReader::open(path).and_then(|reader| match reader {
-        Some(reader) => reader.read_many(Series::NODE, &metrics, Tier::Hour, from_ms, to_ms).map(|it| it.0),
+        Some(reader) => {
+            reader.read_many(Series::NODE, &metrics, Tier::Hour.between(from_ms, to_ms)).map(|it| it.0)
+        }
         None => Ok(BTreeMap::new()),
     });
     let points = read.unwrap_or_else(|error| {

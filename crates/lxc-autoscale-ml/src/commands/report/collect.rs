@@ -130,7 +130,7 @@ fn of_history(
         for info in reader.series()? {
             let Ok(id) = Vmid::try_from(info.series.get()) else { continue };
             let (points, damaged) =
-                reader.read_many(Series::from(id), &METRICS, Tier::Hour, from_ms, to_ms)?;
+                reader.read_many(Series::from(id), &METRICS, Tier::Hour.between(from_ms, to_ms))?;
             if 0 < damaged {
                 tracing::warn!(container = %id, "{damaged} blocks of the monitor's history are damaged and left out");
             }

@@ -32,7 +32,7 @@ impl Reasoning {
             let note = "the rules that were in force are not kept any more, so it cannot be decided again";
             return Self { otherwise: None, note: Some(note.to_owned()), world: None };
         };
-        let world = World { policy, inputs: entry.inputs.clone(), at: entry.at };
+        let world = World::of(entry, policy);
         let again = world.decide(entry.decision.resource);
         let note = (!says_the_same(&again, &entry.decision))
             .then(|| format!("this version decides differently from the same numbers: {again}"));

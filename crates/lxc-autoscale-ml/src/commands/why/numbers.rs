@@ -187,10 +187,16 @@ fn show_forecast(kind: Resource, opinion: &Opinion, out: &mut impl Write) -> io:
         Resource::Memory => MEMORY_AHEAD_STEPS,
     };
     let minutes = i64::from(ahead) * STEP_SECONDS / 60;
-    let below = opinion.forecast.iter().map(|(level, value)| {
-        let percent = (level * 1e4).round() / 1e2;
-        format!("{} ({percent} %)", Amount::of(kind, *value))
-    });
+    let mut below: Vec<(String, f64)> = Vec::new();
+    for (level, value) in &opinion.forecast {
+        let (amount, percent) = (Amount::of(kind, *value).to_string(), (level * 1e4).round() / 1e2);
+        match below.last_mut() {
+            // Of levels that look the same, the highest says it all.
+            Some((same, highest)) if *same == amount => *highest = percent,
+            _ => below.push((amount, percent)),
+        }
+    }
+    let below = below.iter().map(|(amount, percent)| format!("{amount} ({percent} %)"));
     let below = below.collect::<Vec<_>>().join(", ");
     line(
         &format!("{} forecast", resource(kind)),

@@ -29,7 +29,7 @@ impl Case {
 
     fn read(&self, id: u32, metric: Metric) -> Vec<Point> {
         let reader = HistoryReader::open(&self.config.file).unwrap().unwrap();
-        reader.read(Series::from_raw(id), metric, Tier::Minute, 0, i64::MAX).unwrap().points
+        reader.read(Series::from_raw(id), metric, Tier::Minute.between(0, i64::MAX)).unwrap().points
     }
 }
 
@@ -203,7 +203,7 @@ fn what_is_counted_as_new_is_there_and_a_second_import_finds_nothing() {
         .into_iter()
         .map(|tier| {
             let series = Series::from_raw(104);
-            reader.read(series, Metric::MemoryWithoutCache, tier, 0, waiting_ms).unwrap().points.len()
+            reader.read(series, Metric::MemoryWithoutCache, tier.between(0, waiting_ms)).unwrap().points.len()
         })
         .sum();
     assert_eq!((first.roll_ups, first.new_frames), (kept as u64, 48), "{first:?}");
