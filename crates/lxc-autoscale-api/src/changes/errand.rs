@@ -96,7 +96,7 @@ impl Changes {
             (Waits::ForAnswer, Some(sequence)) => sequence.begins(),
             (Waits::ForNumber, _) => is_told,
         };
-        let entered = self.enter(&change.vmids, &cancel).await;
+        let entered = self.enter(&change, &cancel).await;
         let entered = entered.and_then(|tickets| self.still_allowed(&change, task.role()).map(|()| tickets));
         let entered =
             entered.and_then(|tickets| if may_begin() { Ok(tickets) } else { Err(ActionError::Abandoned) });
