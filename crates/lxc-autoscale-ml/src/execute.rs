@@ -383,8 +383,10 @@ impl Executor {
         let begun = |ledger: &mut Ledger| ledger.begin(now, vmid, decision, &proposal.inputs);
         let Some(number) = self.begin(begun) else { return self.not_asked_for() };
         let outcome = self.ask(now, proposal, decision, &format!("decision {number}")).await;
-        if outcome.may_be_done() {
-            self.changes.entry(vmid).or_default().note(decision, now);
+        match outcome {
+            Outcome::Done { .. } => self.changes.entry(vmid).or_default().note(decision, now),
+            Outcome::Unknown { .. } => self.changes.entry(vmid).or_default().note_unsure(decision, now),
+            _ => {}
         }
         self.note_answered(now, vmid, decision, number, &outcome);
         self.settle(number, outcome.clone());
