@@ -43,6 +43,10 @@ pub use snapshots::{LeftSnapshot, PruneRequest, Pruned, SnapshotDeleted};
 /// the audit log and in the ledger.
 pub const PURPOSE_HEADER: &str = "x-purpose";
 
+/// The header with which a request for a change says for how many seconds it may wait for other changes of the same
+/// container.
+pub const QUEUE_TIMEOUT_HEADER: &str = "x-queue-timeout";
+
 /// Fields of requests that have a second name, with that name. A request uses one of the two; answers use the first.
 pub const TWO_NAMES: [(&str, &str); 3] =
     [("vm_id", "lxc_id"), ("new_vm_id", "new_lxc_id"), ("new_vm_name", "new_lxc_name")];

@@ -340,11 +340,25 @@ mod tests {
     use lxc_autoscale_core::telemetry::Level;
 
     use super::*;
+    use crate::act::QUEUE_SECONDS;
     use crate::decide::Mode;
 
     #[test]
     fn the_shipped_file_is_the_default() {
         assert_eq!(config::parse::<Config>(SHIPPED), Ok(Config::default()));
+    }
+
+    /// Otherwise a change that the API makes, or refuses because of another one, would count as not answered.
+    #[test]
+    fn an_answer_is_waited_for_longer_than_a_change_may_take() {
+        let file =
+            toml::from_str::<toml::Table>(include_str!("../../../config/lxc_autoscale_api.toml")).unwrap();
+        let seconds = |table: &str, key: &str| file[table][key].as_integer().unwrap();
+        let queue = seconds("server", "queue_timeout_seconds").min(QUEUE_SECONDS.cast_signed());
+        let change = seconds("pct", "change_timeout_seconds") + seconds("pct", "terminate_grace_seconds");
+        let patience = Config::default().api.patience();
+        assert!(Duration::from_secs((queue + change).unsigned_abs()) < patience.answer, "{queue} + {change}");
+        assert!(patience.answer <= patience.deadline);
     }
 
     /// Every field of the structure is in its table of the shipped file: a missing one would still parse.

@@ -143,7 +143,8 @@ impl Daemon {
             self.executor.note_quiet(&report.proposals, now);
             self.executor.ask_people(&report.proposals, now);
             let started = Instant::now();
-            for proposal in &report.proposals {
+            for index in self.executor.order(&report.proposals) {
+                let proposal = &report.proposals[index];
                 // If the API takes minutes, the input of the last decisions has become too old.
                 if stop.is_asked() || self.config.metrics.max_age() < started.elapsed() {
                     break;

@@ -7,7 +7,7 @@ mod applied;
 mod boosts;
 mod proposals;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::mem::Discriminant;
 use std::path::Path;
 use std::sync::Arc;
@@ -68,6 +68,10 @@ pub struct Executor {
     instruments: Arc<Instruments>,
     /// Whether the API was found to be unreachable in this cycle.
     api_is_down: bool,
+    /// A container whose other changes would only wait in this cycle.
+    held_up: Option<Vmid>,
+    /// Containers whose last change was not answered in time: they are served last.
+    late: BTreeSet<Vmid>,
     /// Outcomes of entries that could not be recorded.
     unsettled: Vec<(i64, Outcome)>,
 }
@@ -146,6 +150,8 @@ impl Executor {
             api_trouble: Trouble::none("the API"),
             boosts_trouble: Trouble::none("what the API tells of boosts"),
             api_is_down: false,
+            held_up: None,
+            late: BTreeSet::new(),
             instruments: Arc::default(),
             unsettled: Vec::new(),
         })
@@ -250,7 +256,7 @@ impl Executor {
 
     /// Begins a cycle: reopens a lost ledger, detects a clock that was set back, removes old entries.
     pub fn begin_cycle(&mut self, now: Timestamp) {
-        self.api_is_down = false;
+        (self.api_is_down, self.held_up) = (false, None);
         self.reopen();
         self.notice_set_back(now);
         let is_due = self.trimmed.is_none_or(|last| TRIM_EVERY <= now.duration_since(last).abs());
@@ -348,6 +354,19 @@ impl Executor {
         }
     }
 
+    /// The order in which proposals are carried out, one after the other: those first that lack memory now, then other
+    /// growths. A container that kept the daemon waiting comes last.
+    pub fn order(&self, proposals: &[Proposal]) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..proposals.len()).collect();
+        let urgency = |proposal: &Proposal| {
+            let due = || proposal.decisions.both().into_iter().filter(|decision| is_due(decision));
+            let grows = due().any(|decision| decision.action == Action::Grow);
+            (self.late.contains(&proposal.id), !due().any(is_urgent), !grows)
+        };
+        order.sort_by_key(|index| urgency(&proposals[*index]));
+        order
+    }
+
     /// Carries out the due decisions about one container.
     pub async fn carry_out(&mut self, proposal: &Proposal, now: Timestamp) -> Vec<Carried> {
         let id = proposal.id;
@@ -367,7 +386,12 @@ impl Executor {
         if !due.is_empty() && self.api_trouble.current().is_none() && self.ledger.is_some() {
             announce(id, &due);
         }
+        due.sort_by_key(|decision| !is_urgent(decision));
         for decision in due {
+            if self.held_up == Some(id) {
+                tracing::info!(container = %id, "left to the next cycle, because the container is busy: {decision}");
+                continue;
+            }
             if self.is_applied_to(id, decision.resource) {
                 tracing::info!(container = %id, "skipped, because somebody is applying a plan: {decision}");
                 continue;
@@ -383,8 +407,10 @@ impl Executor {
         let begun = |ledger: &mut Ledger| ledger.begin(now, vmid, decision, &proposal.inputs);
         let Some(number) = self.begin(begun) else { return self.not_asked_for() };
         let outcome = self.ask(now, proposal, decision, &format!("decision {number}")).await;
-        if outcome.may_be_done() {
-            self.changes.entry(vmid).or_default().note(decision, now);
+        match outcome {
+            Outcome::Done { .. } => self.changes.entry(vmid).or_default().note(decision, now),
+            Outcome::Unknown { .. } => self.changes.entry(vmid).or_default().note_unsure(decision, now),
+            _ => {}
         }
         self.note_answered(now, vmid, decision, number, &outcome);
         self.settle(number, outcome.clone());
@@ -433,11 +459,16 @@ impl Executor {
             Ok((before, after)) => {
                 self.api_trouble.is_over();
                 self.refusals.is_over(vmid, decision.resource);
+                self.late.remove(&vmid);
                 let shown = after.or(decision.to).unwrap_or_default();
+                // As the product's first description has it, units included: programs that read logs know this line.
                 tracing::info!("Successfully scaled {label} for LXC ID {vmid} to {shown} {unit} units.");
                 Outcome::Done { before, after }
             }
-            Err(error) => self.call_failed(now, vmid, decision, &error),
+            Err(error) => {
+                let is_down = error.is_api_down() || (error.is_late() && !self.client.is_there().await);
+                self.call_failed(now, vmid, decision, &error, is_down)
+            }
         }
     }
 
@@ -459,10 +490,25 @@ impl Executor {
         }
     }
 
-    fn call_failed(&mut self, now: Timestamp, vmid: Vmid, decision: &Decision, error: &CallError) -> Outcome {
+    fn call_failed(
+        &mut self,
+        now: Timestamp,
+        vmid: Vmid,
+        decision: &Decision,
+        error: &CallError,
+        is_down: bool,
+    ) -> Outcome {
         self.instruments.call_failed(error);
         let text = ErrorChain(error).to_string();
-        if error.is_api_down() {
+        if error.is_late() {
+            self.late.insert(vmid);
+        } else {
+            self.late.remove(&vmid);
+        }
+        if error.is_late() || error.is_container_busy() {
+            self.held_up = Some(vmid);
+        }
+        if is_down {
             self.api_is_down = true;
             self.api_trouble.is(text.clone());
         } else {
@@ -509,6 +555,12 @@ fn open(path: &Path) -> Result<(Ledger, bool), LedgerError> {
 /// Whether it is to be carried out.
 pub(crate) fn is_due(decision: &Decision) -> bool {
     decision.apply && decision.action != Action::Keep
+}
+
+/// Whether the container lacks something at this moment: it ran out of memory, or a shrink did harm.
+fn is_urgent(decision: &Decision) -> bool {
+    let is_wanted = matches!(decision.reason, Reason::RanOutOfMemory { .. } | Reason::Undone { .. });
+    decision.action == Action::Grow && is_wanted
 }
 
 /// The names of a resource and its unit in the product's first description.

@@ -496,8 +496,9 @@ impl Pipeline {
         let at = container.last_oom?;
         let max_age = i64::try_from(self.config.metrics.max_age_seconds).unwrap_or(i64::MAX);
         let is_recent = now.duration_since(at) <= SignedDuration::from_secs(max_age);
-        // Only a growth answers it: a shrink that was under way at the time does the opposite.
-        let is_unanswered = changes.memory_up < Some(at);
+        // Only a growth answers it, and only one that was made: a shrink that was under way at the time does the opposite.
+        let size_mib = container.configuration().map(|configuration| configuration.memory_mb.as_f64());
+        let is_unanswered = changes.memory_grown(size_mib) < Some(at);
         (is_recent && is_unanswered).then_some(true)
     }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::FromRequestParts;
 use axum::http::StatusCode;
@@ -81,12 +82,20 @@ pub struct Caller {
     pub containers: Option<BTreeSet<Vmid>>,
     /// What they say the request is for; it is not verified.
     pub purpose: Option<Purpose>,
+    /// How long their change may wait for others of its container, if that is less than the server allows.
+    pub queue_timeout: Option<Duration>,
 }
 
 impl Caller {
     /// Root, or a user trusted by the configuration: may do everything.
     pub fn user(uid: u32) -> Self {
-        Self { identity: Identity::User(uid), role: Role::Admin, containers: None, purpose: None }
+        Self {
+            identity: Identity::User(uid),
+            role: Role::Admin,
+            containers: None,
+            purpose: None,
+            queue_timeout: None,
+        }
     }
 
     /// A user that the configuration makes an operator.
@@ -96,7 +105,7 @@ impl Caller {
 
     /// This server itself, for changes it makes on its own.
     pub fn server() -> Self {
-        Self { identity: Identity::Server, role: Role::Admin, containers: None, purpose: None }
+        Self { identity: Identity::Server, ..Self::user(0) }
     }
 
     /// Whether they would still be let in, with the same rights: meanwhile a key may have been revoked or expired, or
@@ -115,17 +124,18 @@ impl Caller {
         keys: &Arc<KeyFile>,
         now: Timestamp,
     ) -> Result<Option<Self>, KeysError> {
-        let purpose = self.purpose.clone();
         Ok(match &self.identity {
             Identity::User(uid) => {
-                Peer { uid: Some(*uid) }.trusted(config).map(|caller| Self { purpose, ..caller })
+                let trusted = Peer { uid: Some(*uid) }.trusted(config);
+                let (purpose, queue_timeout) = (self.purpose.clone(), self.queue_timeout);
+                trusted.map(|caller| Self { purpose, queue_timeout, ..caller })
             }
             Identity::Key(name) => {
                 let keys = keys.apart(KeyFile::keys).await?;
                 let key = keys.iter().find(|key| key.name == *name && !key.is_expired(now));
                 key.map(|key| {
                     let containers = key.containers.clone();
-                    Self { identity: self.identity.clone(), role: key.role, containers, purpose }
+                    Self { role: key.role, containers, ..self.clone() }
                 })
             }
             Identity::Server => Some(self.clone()),
@@ -177,8 +187,7 @@ mod tests {
     fn a_role_may_what_the_lesser_ones_may() {
         let roles = [Role::Viewer, Role::Operator, Role::Admin];
         for (index, role) in roles.into_iter().enumerate() {
-            let caller =
-                Caller { identity: Identity::Key("x".to_owned()), role, containers: None, purpose: None };
+            let caller = Caller { identity: Identity::Key("x".to_owned()), role, ..Caller::user(0) };
             for (needed_index, needed) in roles.into_iter().enumerate() {
                 assert_eq!(caller.may(needed).is_ok(), needed_index <= index, "{role} {needed}");
             }

@@ -247,6 +247,7 @@ impl KeyFile {
             role: key.role,
             containers: key.containers.clone(),
             purpose: None,
+            queue_timeout: None,
         }))
     }
 

@@ -124,6 +124,7 @@ mod tests {
             role: Role::Viewer,
             containers: None,
             purpose: None,
+            queue_timeout: None,
         }
     }
 

@@ -32,6 +32,7 @@ pub mod keys;
 pub mod limits;
 pub mod peer;
 pub mod purpose;
+pub(crate) mod queue_timeout;
 pub mod socket_diag;
 
 /// How a browser describes the origin of a request.
@@ -238,9 +239,12 @@ fn check(
     };
     let (allowance, admitted) = state.rate_limits().admit(&caller);
     let admitted = admitted.and_then(|()| check_target(state, request));
-    let purpose = if request.method().is_safe() { Ok(None) } else { Purpose::of(request.headers()) };
-    let admitted = admitted.and(purpose);
-    (allowance, admitted.map(|purpose| Caller { purpose, ..caller }))
+    if request.method().is_safe() {
+        return (allowance, admitted.map(|()| caller));
+    }
+    let headers = request.headers();
+    let wishes = admitted.and_then(|()| Ok((Purpose::of(headers)?, queue_timeout::of(headers)?)));
+    (allowance, wishes.map(|(purpose, queue_timeout)| Caller { purpose, queue_timeout, ..caller }))
 }
 
 /// Checks that a request is addressed to this server, and does not come from a page of another one.

@@ -96,7 +96,7 @@ impl Changes {
             (Waits::ForAnswer, Some(sequence)) => sequence.begins(),
             (Waits::ForNumber, _) => is_told,
         };
-        let entered = self.enter(&change.vmids, &cancel).await;
+        let entered = self.enter(&change, &cancel).await;
         let entered = match entered {
             Ok(tickets) => self.still_allowed(&change, task.role()).await.map(|()| tickets),
             refused => refused,

@@ -327,12 +327,14 @@ impl Changes {
     }
 
     /// Waits until the containers are free, and takes them.
-    async fn enter(&self, vmids: &[Vmid], cancel: &Cancel) -> Result<Vec<Ticket>, ActionError> {
+    async fn enter(&self, change: &Change, cancel: &Cancel) -> Result<Vec<Ticket>, ActionError> {
+        let vmids = &change.vmids;
         self.overdue.refuse(vmids)?;
+        let patience = change.caller.queue_timeout.map_or(self.patience, |wanted| wanted.min(self.patience));
         let mut given_up = cancel.clone();
         let _waiting = self.instruments.waits();
         tokio::select! {
-            entered = self.gate.enter(vmids, self.patience) => Ok(entered?),
+            entered = self.gate.enter(vmids, patience) => Ok(entered?),
             () = given_up.wanted() => Err(ActionError::Cancelled),
         }
     }

@@ -9,6 +9,7 @@ use super::endpoint::{Schemas, Shape, error_envelope};
 use super::faults::{self, Faults};
 use crate::auth::caller::Role;
 use crate::auth::purpose::Purpose;
+use crate::auth::queue_timeout;
 
 /// A row of the table of routes.
 #[derive(Clone, Debug)]
@@ -97,11 +98,11 @@ fn operation(route: &Described) -> Value {
         "x-role": route.role.name(),
         "responses": responses(route),
     });
-    let purpose = is_change(route).then(Purpose::parameter);
+    let of_changes = is_change(route).then(|| [Purpose::parameter(), queue_timeout::parameter()]);
     let parameters: Vec<Value> = shape
         .parameters
         .iter()
-        .chain(&purpose)
+        .chain(of_changes.iter().flatten())
         .map(|parameter| {
             let mut schema = parameter.schema.clone();
             let description = schema.as_object_mut().and_then(|fields| fields.remove("description"));
@@ -129,7 +130,7 @@ fn operation(route: &Described) -> Value {
     operation
 }
 
-/// Whether it accepts the header with the purpose.
+/// Whether it accepts the headers of changes.
 fn is_change(route: &Described) -> bool {
     !route.method.is_safe()
 }

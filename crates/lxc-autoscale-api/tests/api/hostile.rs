@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use lxc_autoscale_api::auth::Peer;
 use lxc_autoscale_api::params::{Hostname, SnapshotName};
 use lxc_autoscale_api::routes;
-use lxc_autoscale_core::api::PURPOSE_HEADER;
+use lxc_autoscale_core::api::{PURPOSE_HEADER, QUEUE_TIMEOUT_HEADER};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
@@ -207,6 +207,11 @@ impl Field {
             let value = value.trim();
             let is_visible = value.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
             return is_visible && (1..=100).contains(&value.len());
+        }
+        if self.name == QUEUE_TIMEOUT_HEADER {
+            let value = value.trim();
+            let is_number = value.bytes().all(|byte| byte.is_ascii_digit());
+            return is_number && value.parse().is_ok_and(|seconds: u64| seconds <= 3600);
         }
         if self.place != "body" {
             return self.place == "query" && self.schema["type"] == "string" && value == "proxmox";

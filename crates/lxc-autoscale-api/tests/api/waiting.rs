@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
+use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
 use axum::http::request::Builder;
@@ -16,6 +17,7 @@ use lxc_autoscale_api::config::{Config, ConfirmDestroy};
 use lxc_autoscale_api::routes;
 use lxc_autoscale_api::state::{AppState, Shared};
 use serde_json::{Value, json};
+use tokio::task::JoinHandle;
 
 use crate::node::{Node, Reply, request, send};
 
@@ -44,31 +46,51 @@ fn by(key: &str, request: Builder) -> Builder {
     request.header("authorization", format!("Bearer {key}")).extension(Peer { uid: None })
 }
 
-async fn asked_with(node: &Node, asked: Builder, body: Value, meanwhile: impl FnOnce(&AppState)) -> Reply {
-    node.hook("snapshot", "touch \"$root/held\"; until [ -e \"$root/release\" ]; do sleep 0.02; done");
-    let host = Arc::new(PctHost::new(node.config.pct.clone(), node.config.paths.clone()));
-    let state = Arc::new(Shared::new(node.config.clone(), host, Some("proxmox".to_owned())));
-    let api = routes::router(AppState::clone(&state));
-    let holder = tokio::spawn({
-        let api = api.clone();
-        let snapshot = json!({"vm_id": body["vm_id"], "snapshot_name": "turn"});
-        async move { send(&api, request("POST", "/snapshot/create", Some(snapshot))).await }
-    });
-    while !node.root().join("held").exists() {
-        tokio::task::yield_now().await;
+/// A running change of a container, which ends when it is released.
+struct Holder {
+    state: AppState,
+    api: Router,
+    change: JoinHandle<Reply>,
+}
+
+impl Holder {
+    /// Begins a snapshot of the container.
+    async fn of(node: &Node, vm_id: &Value) -> Self {
+        node.hook("snapshot", "touch \"$root/held\"; until [ -e \"$root/release\" ]; do sleep 0.02; done");
+        let host = Arc::new(PctHost::new(node.config.pct.clone(), node.config.paths.clone()));
+        let state = Arc::new(Shared::new(node.config.clone(), host, Some("proxmox".to_owned())));
+        let api = routes::router(AppState::clone(&state));
+        let change = tokio::spawn({
+            let api = api.clone();
+            let snapshot = json!({"vm_id": vm_id, "snapshot_name": "turn"});
+            async move { send(&api, request("POST", "/snapshot/create", Some(snapshot))).await }
+        });
+        while !node.root().join("held").exists() {
+            tokio::task::yield_now().await;
+        }
+        Self { state, api, change }
     }
+
+    async fn release(self, node: &Node) {
+        std::fs::write(node.root().join("release"), "").unwrap();
+        self.change.await.unwrap().data();
+    }
+}
+
+async fn asked_with(node: &Node, asked: Builder, body: Value, meanwhile: impl FnOnce(&AppState)) -> Reply {
+    let holder = Holder::of(node, &body["vm_id"]).await;
     let asked = asked
         .header("host", "proxmox:5000")
         .header("content-type", "application/json")
         .body(Body::from(body.to_string()))
         .unwrap();
+    let api = holder.api.clone();
     let waiting = tokio::spawn(async move { send(&api, asked).await });
-    while state.instruments().waiting() < 1 {
+    while holder.state.instruments().waiting() < 1 {
         tokio::task::yield_now().await;
     }
-    meanwhile(&state);
-    std::fs::write(node.root().join("release"), "").unwrap();
-    holder.await.unwrap().data();
+    meanwhile(&holder.state);
+    holder.release(node).await;
     waiting.await.unwrap()
 }
 
@@ -93,6 +115,33 @@ async fn nothing_in_between_leaves_a_waiting_change_alone() {
     let node = Node::new();
     asked_while_held(&node, four_cores(), |_| {}).await.data();
     assert!(node.conf(104).unwrap().contains("cores: 4\n"));
+}
+
+/// Who asks may wait for less time than the server allows, and not for more.
+#[tokio::test]
+async fn a_change_waits_for_as_long_as_its_caller_wants_and_the_server_allows() {
+    let mut node = Node::new();
+    node.config.server.queue_timeout_seconds = 1;
+    let holder = Holder::of(&node, &json!(104)).await;
+    let api = holder.api.clone();
+    let ask = async |(path, body): (&str, Value), seconds: &str| {
+        let mut asked = request("POST", path, Some(body));
+        asked.headers_mut().insert("x-queue-timeout", seconds.parse().unwrap());
+        send(&api, asked).await
+    };
+    for (seconds, waited) in [("0", "0ns"), (" 0 ", "0ns"), ("3600", "1s")] {
+        let reply = ask(four_cores(), seconds).await;
+        reply.assert_error(409, "change_in_progress");
+        assert!(reply.message().ends_with(waited), "{seconds}: {reply:?}");
+    }
+    for bad in ["", "-1", "1.5", "3601", "soon", "99999999999999999999"] {
+        ask(four_cores(), bad).await.assert_error(400, "invalid_parameter");
+    }
+    assert_untouched(&node);
+    // A container that nobody changes is changed at once.
+    ask(("/scale/cores", json!({"vm_id": 102, "cores": 4})), "0").await.data();
+    holder.release(&node).await;
+    ask(four_cores(), "0").await.data();
 }
 
 #[tokio::test]

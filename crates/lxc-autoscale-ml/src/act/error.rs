@@ -86,10 +86,21 @@ impl CallError {
         }
     }
 
+    /// Whether the change was not answered in time. The API may be waiting for one container and answer everything else.
+    pub fn is_late(&self) -> bool {
+        matches!(self, Self::Unanswered { source, .. } if source.is_timeout())
+    }
+
+    /// Whether another change of the container is in progress.
+    pub fn is_container_busy(&self) -> bool {
+        matches!(self, Self::Refused { code, .. } if code == "change_in_progress")
+    }
+
     /// Whether the API itself is out of reach, so that further calls in this cycle are pointless.
     pub fn is_api_down(&self) -> bool {
         match self {
-            Self::Unreachable { .. } | Self::Unanswered { .. } => true,
+            Self::Unreachable { .. } => true,
+            Self::Unanswered { .. } => !self.is_late(),
             Self::Refused { status, .. } => {
                 matches!(*status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS)
             }

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use lxc_autoscale_core::Vmid;
 use lxc_autoscale_core::api::{
-    BoostInfo, ContainerStatus, Envelope, LedgerPage, PURPOSE_HEADER, ScaleCoresRequest,
-    ScaleCpulimitRequest, ScaleRamRequest, ScaledCores, ScaledCpulimit, ScaledRam,
+    BoostInfo, ContainerStatus, Envelope, LedgerPage, PURPOSE_HEADER, QUEUE_TIMEOUT_HEADER,
+    ScaleCoresRequest, ScaleCpulimitRequest, ScaleRamRequest, ScaledCores, ScaledCpulimit, ScaledRam,
 };
 use reqwest::header::RETRY_AFTER;
 use reqwest::{RequestBuilder, Response, StatusCode};
@@ -33,6 +33,11 @@ const MAX_ANSWER_BYTES: usize = 4 << 20;
 
 /// Time limit for a list that is requested in every cycle, without retries: the cycle can do without it.
 const LIST_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long a change may wait in the API for another one of the same container. It is short: other containers wait
+/// meanwhile, the decision can be made again in the next cycle, and all of the wait and the change itself must fit into
+/// the time for one answer.
+pub(crate) const QUEUE_SECONDS: u64 = 5;
 
 /// Time limits and retries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,6 +159,12 @@ impl ApiClient {
         self.post("/scale/ram", request, purpose).await
     }
 
+    /// Whether it answers anything at all, after it did not answer a change in time: that may be because of one
+    /// container.
+    pub async fn is_there(&self) -> bool {
+        !matches!(self.boosts().await, Err(CallError::Unreachable { .. } | CallError::Unanswered { .. }))
+    }
+
     /// Requests a list, once and with a short time limit.
     async fn list<R: DeserializeOwned>(&self, route: &'static str, query: &str) -> Result<R, CallError> {
         let url = format!("{}{route}{query}", self.endpoint.base());
@@ -167,7 +178,10 @@ impl ApiClient {
         R: DeserializeOwned,
     {
         let url = format!("{}{route}", self.endpoint.base());
-        self.call(route, || self.http.post(&url).header(PURPOSE_HEADER, purpose).json(request)).await
+        let with_headers = || {
+            self.http.post(&url).header(PURPOSE_HEADER, purpose).header(QUEUE_TIMEOUT_HEADER, QUEUE_SECONDS)
+        };
+        self.call(route, || with_headers().json(request)).await
     }
 
     /// Sends a request until it is answered or the deadline has passed.
@@ -187,7 +201,9 @@ impl ApiClient {
                 Err(error) => error,
             };
             let wait = error.retry_after().unwrap_or(pause);
-            if left == 0 || !error.is_transient() || deadline <= Instant::now() + wait {
+            // Compared as durations: the end of a long wait may be no time that can be represented.
+            let rest = deadline.saturating_duration_since(Instant::now());
+            if left == 0 || !error.is_transient() || rest <= wait {
                 return Err(error);
             }
             tracing::debug!(route, ?wait, %error, "calling the API again");
@@ -280,8 +296,9 @@ mod tests {
         let handler = |State((script, asked)): State<(Script, Arc<Mutex<Vec<Value>>>)>,
                        headers: HeaderMap,
                        body: String| async move {
-            // Each attempt carries its purpose.
+            // Each attempt carries its purpose, and how long it may wait.
             assert_eq!(headers[PURPOSE_HEADER], PURPOSE);
+            assert_eq!(headers[QUEUE_TIMEOUT_HEADER], QUEUE_SECONDS.to_string());
             asked.lock().unwrap().push(serde_json::from_str(&body).unwrap());
             let answer = script.lock().unwrap().pop_front().expect("one call more than scripted");
             match answer {
@@ -396,7 +413,7 @@ mod tests {
         let (result, calls) = ask(vec![None], patience).await;
         let error = result.unwrap_err();
         assert!(matches!(error, CallError::Unanswered { .. }), "{error:?}");
-        assert!(error.may_have_happened());
+        assert!(error.may_have_happened() && error.is_late() && !error.is_api_down());
         assert_eq!(calls, 1);
     }
 
@@ -436,6 +453,27 @@ mod tests {
         assert!(matches!(result, Err(CallError::WithoutResult { .. })), "{result:?}");
         let (result, _) = ask(vec![Some((200, json!("it works!")))], PATIENCE).await;
         assert!(matches!(result, Err(CallError::NotUnderstood { .. })), "{result:?}");
+    }
+
+    /// The answer may come from anything that listens there.
+    #[tokio::test]
+    async fn no_wait_that_an_answer_asks_for_is_too_long_to_be_refused() {
+        for seconds in [u64::MAX, u64::from(u32::MAX), 61] {
+            let handler = async move || {
+                (
+                    Status::SERVICE_UNAVAILABLE,
+                    [(RETRY_AFTER, seconds.to_string())],
+                    refused("busy").to_string(),
+                )
+            };
+            let router = Router::new().route("/scale/cores", post(handler));
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let url = format!("http://{}", listener.local_addr().unwrap());
+            tokio::spawn(async move { axum::serve(listener, router).await });
+            let client = ApiClient::new(&url, PATIENCE).unwrap();
+            let error = client.scale_cores(&four_cores(), PURPOSE).await.unwrap_err();
+            assert_eq!(error.retry_after(), Some(Duration::from_secs(seconds)), "{error}");
+        }
     }
 
     #[tokio::test]

@@ -25,7 +25,7 @@ mod weigh;
 
 pub use policy::{CpuControl, CpuPolicy, MemoryPolicy, Mode, Policy};
 pub use reason::{Amount, Reason, SettingName};
-pub use situation::{Allocation, AnomalyScore, LastChanges, NodeSituation, Obstacles, Situation};
+pub use situation::{Allocation, AnomalyScore, LastChanges, NodeSituation, Obstacles, Situation, Unsure};
 
 use std::fmt;
 

@@ -1,6 +1,7 @@
 //! The inputs of a decision.
 
 use jiff::Timestamp;
+use lxc_autoscale_core::Mebibytes;
 use lxc_autoscale_core::container_config::ContainerConfig;
 use serde::{Deserialize, Serialize};
 
@@ -108,11 +109,50 @@ pub struct LastChanges {
     pub memory_up: Option<Timestamp>,
     /// Its memory shrank.
     pub memory_down: Option<Timestamp>,
+    /// Set if it is not known whether the last growth of its memory was made. It is not stored with decisions: what
+    /// follows from it is.
+    #[serde(skip)]
+    pub memory_up_unsure: Option<Unsure>,
+}
+
+/// A growth of memory that may not have been made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unsure {
+    /// The memory it would have then.
+    pub to: Mebibytes,
+    /// The last growth before it that was made.
+    pub sure: Option<Timestamp>,
 }
 
 impl LastChanges {
     /// Notes that `decision` was carried out at `at`; ignored if it changes nothing.
     pub fn note(&mut self, decision: &Decision, at: Timestamp) {
+        self.note_time(decision, at);
+        if is_memory_growth(decision) && self.memory_up == Some(at) {
+            self.memory_up_unsure = None;
+        }
+    }
+
+    /// Notes that `decision` may have been carried out at `at`; ignored if it changes nothing.
+    pub fn note_unsure(&mut self, decision: &Decision, at: Timestamp) {
+        let sure = self.memory_up_unsure.map_or(self.memory_up, |unsure| unsure.sure);
+        self.note_time(decision, at);
+        let to = decision.to.and_then(Mebibytes::from_f64_ceil);
+        if let Some(to) = to.filter(|_| is_memory_growth(decision) && self.memory_up == Some(at)) {
+            self.memory_up_unsure = Some(Unsure { to, sure });
+        }
+    }
+
+    /// When its memory last grew, as far as is certain, if it has `size_mib` by its configuration: one that may not
+    /// have been made counts if the container has that size.
+    pub fn memory_grown(&self, size_mib: Option<f64>) -> Option<Timestamp> {
+        match self.memory_up_unsure {
+            Some(Unsure { to, sure }) if size_mib < Some(to.as_f64()) => sure,
+            _ => self.memory_up,
+        }
+    }
+
+    fn note_time(&mut self, decision: &Decision, at: Timestamp) {
         let place = match (decision.resource, decision.action) {
             _ if !decision.apply => return,
             (_, Action::Keep) => return,
@@ -131,8 +171,15 @@ impl LastChanges {
         for at in [&mut self.cpu_up, &mut self.cpu_down, &mut self.memory_up, &mut self.memory_down] {
             is_set_back |= at.as_mut().is_some_and(|at| clock::set_back(at, now));
         }
+        if let Some(sure) = self.memory_up_unsure.as_mut().and_then(|unsure| unsure.sure.as_mut()) {
+            clock::set_back(sure, now);
+        }
         is_set_back
     }
+}
+
+fn is_memory_growth(decision: &Decision) -> bool {
+    decision.apply && (decision.resource, decision.action) == (Resource::Memory, Action::Grow)
 }
 
 /// A detector's verdict on the latest observation.

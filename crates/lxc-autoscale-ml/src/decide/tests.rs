@@ -702,7 +702,7 @@ fn a_boost_holds_shrinks_and_nothing_else() {
 prop_compose! {
     fn changes()(times in proptest::array::uniform4(maybe(-50i64..4000))) -> LastChanges {
         let [cpu_up, cpu_down, memory_up, memory_down] = times.map(|time| time.map(ago));
-        LastChanges { cpu_up, cpu_down, memory_up, memory_down }
+        LastChanges { cpu_up, cpu_down, memory_up, memory_down, memory_up_unsure: None }
     }
 }
 

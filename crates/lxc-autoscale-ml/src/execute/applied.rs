@@ -89,7 +89,11 @@ impl Executor {
             Ok(())
         });
         for applied in &applied {
-            self.changes.entry(applied.id).or_default().note(&applied.decision, applied.begun);
+            let changes = self.changes.entry(applied.id).or_default();
+            match applied.after {
+                Some(_) => changes.note(&applied.decision, applied.begun),
+                None => changes.note_unsure(&applied.decision, applied.begun),
+            }
             tracing::info!(container = %applied.id, "applied by hand, and taken over: {}", applied.decision);
         }
         applied

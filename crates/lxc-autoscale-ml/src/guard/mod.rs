@@ -266,11 +266,21 @@ impl ContainerGuard {
         self.note_unmeasured(resource, times, from, to);
     }
 
-    /// Notes a change of ours that was made between the two times, or may have been.
+    /// Notes a change of ours that was made between the two times.
     pub fn note_change(&mut self, resource: Resource, times: (Timestamp, Timestamp), from: f64, to: f64) {
         let (begun, done) = times;
         self.kept.of_mut(resource).sizes.note_ours(begun, done);
         self.note_unmeasured(resource, times, from, to);
+    }
+
+    /// Notes a change of ours that may have been made between the two times. A shrink is watched, because it may do harm.
+    /// A growth has given nothing back yet: harm is undone all the same, and a watch goes on.
+    pub fn note_unsure(&mut self, resource: Resource, times: (Timestamp, Timestamp), from: f64, to: f64) {
+        let (begun, done) = times;
+        self.kept.of_mut(resource).sizes.note_ours(begun, done);
+        if to < from {
+            self.note_unmeasured(resource, times, from, to);
+        }
     }
 
     /// A shrink is watched, and a growth may take shrinks back.

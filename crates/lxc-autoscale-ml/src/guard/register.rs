@@ -142,7 +142,7 @@ impl Register {
         let guard = self.containers.entry(id).or_default();
         match (after, decision.to) {
             (Some(after), _) => guard.note_set(resource, times, from, after),
-            (None, Some(to)) => guard.note_change(resource, times, from, to),
+            (None, Some(to)) => guard.note_unsure(resource, times, from, to),
             (None, None) => {}
         }
     }

@@ -338,6 +338,26 @@ fn a_shrink_that_was_cut_off_is_compared_with_the_time_before_it() {
     assert!(guard.kept().memory.shrinks.watch.is_some());
 }
 
+/// Whether the lost memory was given back is not known, so it is asked for until it was.
+#[test]
+fn a_growth_that_may_have_been_made_undoes_no_harm() {
+    let undo = |guard: &ContainerGuard| guard.kept().memory.shrinks.undo.map(|undo| undo.size);
+    let mut guard = shrunk(&[0.0, 9.0]);
+    assert_eq!(undo(&guard), Some(1024.0));
+    guard.note_unsure(Resource::Memory, (at(700), at(701)), 768.0, 1024.0);
+    assert_eq!(undo(&guard), Some(1024.0));
+    guard.note_set(Resource::Memory, (at(760), at(761)), 768.0, 1024.0);
+    assert_eq!(undo(&guard), None);
+    // Nor does it end the watch of a shrink.
+    let mut guard = shrunk(&[0.0]);
+    guard.note_unsure(Resource::Memory, (at(700), at(701)), 768.0, 1024.0);
+    assert!(guard.kept().memory.shrinks.watch.is_some());
+    // And nothing has been reversed before it paid off.
+    assert_eq!(guard.guard(None, at(760)).memory.unpaid.waiting(1800, 86_400, at(760)), None);
+    guard.note_set(Resource::Memory, (at(760), at(761)), 768.0, 1024.0);
+    assert_eq!(guard.kept().memory.shrinks.watch, None);
+}
+
 #[test]
 fn another_container_under_the_id_begins_with_nothing() {
     let mut guard = shrunk(&[0.0, 9.0]);

@@ -26,8 +26,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use lxc_autoscale_core::Vmid;
 use lxc_autoscale_core::state_database::StateDatabaseError;
+use lxc_autoscale_core::{Mebibytes, Vmid};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row, params};
 use serde::Serialize;
@@ -43,7 +43,7 @@ pub use store::StateLock;
 pub use stretches::Quiet;
 
 use self::stretches::Stretch;
-use crate::decide::{Action, Decision, LastChanges, Resource};
+use crate::decide::{Action, Decision, LastChanges, Resource, Unsure};
 use crate::guard::KeptGuards;
 
 /// The columns in the order in which [`read_entry`] takes them.
@@ -221,7 +221,6 @@ impl Ledger {
                         WHERE vmid = new.vmid AND resource = new.resource AND number < new.number)";
             if 0 < transaction.execute(sql, params![number, text])? {
                 transaction.execute("DELETE FROM decisions WHERE number = ?1", [number])?;
-                // Its number will be reused.
                 transaction.execute("DELETE FROM authors WHERE number = ?1", [number])?;
                 return transaction.commit();
             }
@@ -246,22 +245,34 @@ impl Ledger {
 
     fn read_last_changes(&self, at: &str) -> rusqlite::Result<BTreeMap<Vmid, LastChanges>> {
         let mut statement = self.connection.prepare(&format!(
-            "SELECT vmid, resource, action, max({at}) FROM decisions
-             WHERE outcome_kind IN ('pending', 'done', 'unknown') GROUP BY vmid, resource, action"
+            "SELECT vmid, resource, action, max({at}), outcome_kind = 'done' AS is_done, json_extract(decision, '$.to')
+             FROM decisions WHERE outcome_kind IN ('pending', 'done', 'unknown')
+             GROUP BY vmid, resource, action, is_done ORDER BY is_done DESC"
         ))?;
         let mut changes: BTreeMap<Vmid, LastChanges> = BTreeMap::new();
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
             let vmid = read_vmid(row, 0)?;
             let (resource, action, at): (String, String, i64) = (row.get(1)?, row.get(2)?, row.get(3)?);
-            let at = read_timestamp(3, at)?;
+            let (at, is_done, to): (_, bool, Option<f64>) =
+                (read_timestamp(3, at)?, row.get(4)?, row.get(5)?);
             let slot = changes.entry(vmid).or_default();
-            match (resource.as_str(), action.as_str()) {
-                ("cpu", "grow") => slot.cpu_up = Some(at),
-                ("cpu", "shrink") => slot.cpu_down = Some(at),
-                ("memory", "grow") => slot.memory_up = Some(at),
-                ("memory", "shrink") => slot.memory_down = Some(at),
-                _ => {}
+            let sure = slot.memory_up;
+            let place = match (resource.as_str(), action.as_str()) {
+                ("cpu", "grow") => &mut slot.cpu_up,
+                ("cpu", "shrink") => &mut slot.cpu_down,
+                ("memory", "grow") => &mut slot.memory_up,
+                ("memory", "shrink") => &mut slot.memory_down,
+                _ => continue,
+            };
+            // Those that were made come first.
+            if Some(at) <= *place {
+                continue;
+            }
+            *place = Some(at);
+            if !is_done && slot.memory_up == Some(at) && sure != Some(at) {
+                let to = to.and_then(Mebibytes::from_f64_ceil);
+                slot.memory_up_unsure = to.map(|to| Unsure { to, sure });
             }
         }
         Ok(changes)
@@ -350,8 +361,9 @@ impl Ledger {
         let packed = compact::pack(&self.to_json(&inputs.kept_about(decision.resource))?)
             .map_err(|error| self.failed(rusqlite::Error::ToSqlConversionFailure(error.into())))?;
         let sql = "INSERT INTO decisions
-            (at_us, last_at_us, vmid, resource, action, outcome_kind, decision, inputs, outcome, policy)
-            VALUES (?1, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+            (number, at_us, last_at_us, vmid, resource, action, outcome_kind, decision, inputs, outcome, policy)
+            SELECT 1 + max(ifnull((SELECT max(number) FROM decisions), 0), ifnull((SELECT newest FROM retired), 0)),
+                ?1, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9";
         let (resource, action) = (resource_name(decision.resource), action_name(decision.action));
         let row = params![
             at.as_microsecond(),

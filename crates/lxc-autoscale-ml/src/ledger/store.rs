@@ -35,7 +35,7 @@ pub(super) const FIRST_SCHEMA: &str = "
 
 /// From here on inputs are compressed, so fields that are searched have columns of their own; and the latest entries
 /// are found by when they were last repeated.
-const PACKED: &str = "
+pub(super) const PACKED: &str = "
     DROP INDEX IF EXISTS decisions_by_policy;
     ALTER TABLE decisions ADD COLUMN policy TEXT;
     UPDATE decisions SET policy = json_extract(inputs, '$.policy');
@@ -45,7 +45,7 @@ const PACKED: &str = "
 
 /// First sizes outlive the decisions that found them; names were not stored before. Times at which the clock was set
 /// back are stored. A row of `applied` now means that the daemon has not taken it over yet: older ones are taken over.
-const OUTLIVING: &str = "
+pub(super) const OUTLIVING: &str = "
     CREATE TABLE first_sizes (
         vmid INTEGER NOT NULL,
         resource TEXT NOT NULL,
@@ -65,6 +65,10 @@ const OUTLIVING: &str = "
 ";
 
 /// Later tables. They only add, so a database without them, or with more of them, works as well.
+///
+/// `retired` holds the highest number whose row was removed: numbers name decisions in the API's audit log, so none is
+/// given twice. `AUTOINCREMENT` would have meant another table, which earlier versions could not open. The trigger also
+/// acts if one of those removes rows.
 const ADDITIONS: &str = "
     CREATE TABLE IF NOT EXISTS guards (
         vmid INTEGER PRIMARY KEY,
@@ -108,6 +112,13 @@ const ADDITIONS: &str = "
         entry INTEGER PRIMARY KEY,
         done_us INTEGER NOT NULL
     );
+    CREATE TABLE IF NOT EXISTS retired (
+        only INTEGER PRIMARY KEY CHECK (only = 1),
+        newest INTEGER NOT NULL
+    );
+    CREATE TRIGGER IF NOT EXISTS decisions_retired AFTER DELETE ON decisions
+        WHEN ifnull((SELECT newest FROM retired), 0) < old.number
+        BEGIN INSERT OR REPLACE INTO retired (only, newest) VALUES (1, old.number); END;
     CREATE INDEX IF NOT EXISTS decisions_pending ON decisions (vmid, resource) WHERE outcome_kind = 'pending';
 ";
 

@@ -408,3 +408,92 @@ fn a_second_daemon_is_kept_out() {
     drop(first);
     assert!(StateLock::take(directory.path()).is_ok());
 }
+
+/// The API's audit log names each decision by its number, and people look it up here.
+#[test]
+fn a_number_never_names_two_decisions() {
+    let mut fixture = Fixture::new();
+    let mut newest = 0;
+    let mut begin = |fixture: &mut Fixture, seconds: i64| {
+        let decision = grow(Resource::Memory);
+        let number = fixture.ledger.begin(at(seconds), vmid(104), &decision, &inputs()).unwrap();
+        assert!(newest < number, "{number} after {newest}");
+        newest = number;
+        number
+    };
+    // A failure that is repeated is counted with the first, and leaves no row.
+    for seconds in 0..4 {
+        let number = begin(&mut fixture, seconds);
+        fixture.ledger.settle(number, &failed()).unwrap();
+    }
+    assert_eq!(fixture.entries().len(), 1);
+    let mut fixture = fixture.reopen();
+    let number = begin(&mut fixture, 5);
+    fixture.ledger.settle(number, &failed()).unwrap();
+    // Nor does an old one that is removed.
+    assert_eq!(fixture.ledger.trim(at(9000), 1000).unwrap(), 1);
+    begin(&mut fixture, 9001);
+    fixture.note(9002, &keep());
+    assert_eq!(fixture.entries()[0].number, newest_of(&fixture));
+    assert_eq!(fixture.entries().len(), 2);
+    // Nor one that an earlier version of this program removed, which knows nothing of this.
+    let older = Connection::open(fixture.path()).unwrap();
+    older.execute("DELETE FROM decisions", []).unwrap();
+    drop(older);
+    let mut fixture = fixture.reopen();
+    begin(&mut fixture, 9003);
+}
+
+fn newest_of(fixture: &Fixture) -> i64 {
+    fixture.ledger.newest_number().unwrap()
+}
+
+/// A failed upgrade brings the earlier version back.
+#[test]
+fn an_earlier_version_can_write_what_this_one_has_begun() {
+    let mut fixture = Fixture::new();
+    for seconds in 0..2 {
+        fixture.carry_out(seconds, &grow(Resource::Memory), &failed());
+    }
+    let Fixture { directory, ledger } = fixture;
+    drop(ledger);
+    let path = directory.path().join("state/decisions.sqlite");
+    let schema = [store::FIRST_SCHEMA, store::PACKED, store::OUTLIVING];
+    let (older, aside) = lxc_autoscale_core::state_database::open(&path, &schema).unwrap();
+    assert_eq!(aside, None);
+    // It gives no number.
+    let sql = "INSERT INTO decisions (at_us, last_at_us, vmid, resource, action, outcome_kind, decision, inputs, outcome)
+        SELECT at_us, last_at_us, vmid, resource, action, outcome_kind, decision, inputs, outcome FROM decisions";
+    older.execute(sql, []).unwrap();
+    assert_eq!(older.last_insert_rowid(), 2);
+    older.execute("DELETE FROM decisions WHERE number = 2", []).unwrap();
+    drop(older);
+    let (mut ledger, _) = Ledger::open(&path).unwrap();
+    assert_eq!(ledger.begin(at(9), vmid(104), &grow(Resource::Memory), &inputs()).unwrap(), 3);
+}
+
+#[test]
+fn a_growth_that_is_not_known_to_be_made_is_told_apart() {
+    let done = Outcome::Done { before: Some(2.0), after: Some(4.0) };
+    let unknown = Outcome::Unknown { error: "no answer".to_owned() };
+    let to = |mib| decision(Resource::Memory, Action::Grow, Some(mib));
+    let mut fixture = Fixture::new();
+    fixture.carry_out(0, &to(4.0), &done);
+    let unsure = |fixture: &Fixture| {
+        let changes = fixture.ledger.last_changes().unwrap()[&vmid(104)];
+        (changes.memory_up, changes.memory_up_unsure)
+    };
+    assert_eq!(unsure(&fixture), (Some(at(0)), None));
+    fixture.carry_out(60, &to(8.0), &unknown);
+    let want = Unsure { to: Mebibytes::new(8), sure: Some(at(0)) };
+    assert_eq!(unsure(&fixture), (Some(at(60)), Some(want)));
+    // Pending means as much to a daemon that finds it.
+    fixture.ledger.begin(at(120), vmid(104), &to(9.0), &inputs()).unwrap();
+    let want = Unsure { to: Mebibytes::new(9), sure: Some(at(0)) };
+    assert_eq!(unsure(&fixture.reopen()), (Some(at(120)), Some(want)));
+    let mut fixture = Fixture::new();
+    fixture.carry_out(0, &to(4.0), &unknown);
+    assert_eq!(unsure(&fixture).1, Some(Unsure { to: Mebibytes::new(4), sure: None }));
+    fixture.carry_out(60, &to(4.0), &done);
+    assert_eq!(unsure(&fixture), (Some(at(60)), None));
+}

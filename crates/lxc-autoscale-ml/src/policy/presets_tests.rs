@@ -131,6 +131,7 @@ fn decided(policy: &Policy) -> Vec<Decisions> {
                             cpu_down: last,
                             memory_up: last,
                             memory_down: last,
+                            memory_up_unsure: None,
                         },
                         anomaly: None,
                         guard: Guard::default(),

@@ -1,6 +1,6 @@
 //! An API that does what it is asked and records it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
@@ -21,6 +21,10 @@ struct Shared {
     requests: Arc<Mutex<Vec<Request>>>,
     refusal: Arc<Mutex<Option<(&'static str, u16)>>>,
     hangs: Arc<Mutex<Option<&'static str>>>,
+    /// Containers about which requests are never answered.
+    stuck: Arc<Mutex<BTreeSet<u64>>>,
+    /// Containers with a change in progress.
+    busy: Arc<Mutex<BTreeSet<u64>>>,
     configurations: Arc<Mutex<BTreeMap<u64, ContainerConfig>>>,
     ledger: Arc<Mutex<Vec<Value>>>,
 }
@@ -54,6 +58,7 @@ impl RecordingApi {
             .route("/scale/ram", post(memory))
             .route("/resource/vm/status", get(status))
             .route("/ledger", get(ledger))
+            .route("/boost", get(boosts))
             .with_state(self.shared.clone());
         let listener = tokio::net::TcpListener::bind(self.address).await.unwrap();
         self.server = Some(tokio::spawn(async move { axum::serve(listener, router).await.unwrap() }));
@@ -77,6 +82,21 @@ impl RecordingApi {
     /// From now on never answers requests to one route; `None` to answer all.
     pub(crate) fn hang_at(&self, route: Option<&'static str>) {
         *self.shared.hangs.lock().unwrap() = route;
+    }
+
+    /// From now on never answers requests about a container, if `is_stuck`.
+    pub(crate) fn stick_at(&self, id: u64, is_stuck: bool) {
+        let mut stuck = self.shared.stuck.lock().unwrap();
+        if is_stuck {
+            stuck.insert(id)
+        } else {
+            stuck.remove(&id)
+        };
+    }
+
+    /// From now on, another change of the container is in progress.
+    pub(crate) fn is_busy_with(&self, id: u64) {
+        self.shared.busy.lock().unwrap().insert(id);
     }
 
     /// From now on, a container's size in Proxmox's configuration.
@@ -128,6 +148,13 @@ async fn memory(State(shared): State<Shared>, Json(body): Json<Value>) -> (Statu
     answer(&shared, "/scale/ram", "memory", &body).await
 }
 
+async fn boosts(State(shared): State<Shared>) -> (StatusCode, Json<Value>) {
+    if *shared.hangs.lock().unwrap() == Some("/") {
+        std::future::pending::<()>().await;
+    }
+    (StatusCode::OK, Json(json!({"status": "success", "message": "0 boosts.", "data": []})))
+}
+
 async fn answer(
     shared: &Shared,
     route: &'static str,
@@ -135,8 +162,15 @@ async fn answer(
     body: &Value,
 ) -> (StatusCode, Json<Value>) {
     shared.requests.lock().unwrap().push((route, body.clone()));
-    if *shared.hangs.lock().unwrap() == Some(route) {
+    let id = body["vm_id"].as_u64().unwrap_or_default();
+    let is_stuck = shared.stuck.lock().unwrap().contains(&id);
+    if is_stuck || shared.hangs.lock().unwrap().is_some_and(|hangs| route.starts_with(hangs)) {
         std::future::pending::<()>().await;
+    }
+    if shared.busy.lock().unwrap().contains(&id) {
+        let code = "change_in_progress";
+        let refused = json!({"status": "error", "message": "busy", "data": null, "code": code});
+        return (StatusCode::CONFLICT, Json(refused));
     }
     let refused = shared.refusal.lock().unwrap().filter(|(refused, _)| route.starts_with(refused));
     if let Some((_, status)) = refused {
@@ -145,7 +179,6 @@ async fn answer(
         return (StatusCode::from_u16(status).unwrap(), Json(refused));
     }
     let mut configurations = shared.configurations.lock().unwrap();
-    let id = body["vm_id"].as_u64().unwrap_or_default();
     if let Some(config) = configurations.get_mut(&id) {
         match (field, body[field].as_u64()) {
             ("cores", Some(cores)) => config.cores = u32::try_from(cores).ok(),

@@ -6,6 +6,7 @@
 mod api;
 mod apply;
 mod approval;
+mod busy;
 mod by_hand;
 mod command_line;
 mod containers;
