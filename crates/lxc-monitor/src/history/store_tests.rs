@@ -534,7 +534,7 @@ fn a_clock_that_was_ahead_freezes_neither_names_nor_pasts() {
     store.it_is(now_ms).unwrap();
     let present = |now_ms: i64| {
         let reader = HistoryReader::open(&config.file).unwrap().unwrap().as_of(now_ms);
-        let points = reader.read(CT, Metric::Cpu, Tier::Minute, 0, now_ms).unwrap().points;
+        let points = reader.read(CT, Metric::Cpu, Tier::Minute.between(0, now_ms)).unwrap().points;
         let of_former: Vec<String> = reader.former().unwrap().into_iter().map(|info| info.name).collect();
         (points.iter().map(|point| point.max).collect::<Vec<_>>(), of_former)
     };
