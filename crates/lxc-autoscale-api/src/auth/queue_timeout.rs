@@ -33,9 +33,8 @@ pub(crate) fn of(headers: &HeaderMap) -> Result<Option<Duration>, ApiError> {
 /// The OpenAPI description of the header.
 pub(crate) fn parameter() -> Parameter {
     let schema = serde_json::json!({
-        "type": "integer",
-        "minimum": 0,
-        "maximum": MAX_SECONDS,
+        "type": "string",
+        "pattern": "^(0*([0-9]{1,3}|[12][0-9]{3}|3[0-5][0-9]{2}|3600))$",
         "description": "For how many seconds the change may wait for other changes of the same container, if that is less than the server's limit.",
     });
     let name = QUEUE_TIMEOUT_HEADER.to_owned();
