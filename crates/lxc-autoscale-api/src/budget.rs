@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
-use lxc_autoscale_core::Vmid;
+use lxc_autoscale_core::{ErrorChain, Vmid};
 
 use crate::actions::ActionError;
 use crate::backend::ContainerHost;
@@ -38,7 +38,8 @@ struct Promises {
 
 impl Budget {
     /// Promises a running container `more` MiB until its change ends, if the node has them. What `node` says of a node
-    /// other than this one is not checked.
+    /// other than this one is not checked. Of what this container itself was given lately, no more counts than it has
+    /// `unused` (in MiB, `None` if unknown): one that keeps running out of memory is not refused for what it has taken.
     ///
     /// # Errors
     /// [`ActionError::Invariant`] if the node has too little, or that is not known; other errors if what was promised
@@ -48,12 +49,13 @@ impl Budget {
         (host, store): (&dyn ContainerHost, &Store),
         limits: &LimitsConfig,
         node: impl Future<Output = NodeMemory>,
-        (change, more): (i64, u64),
+        (vmid, change, more): (Vmid, i64, u64),
+        unused: impl Future<Output = Option<f64>>,
     ) -> Result<(), ActionError> {
         let _turn = self.0.turn.lock().await;
         let node = node.await;
         let is_known = matches!(node, NodeMemory::Known { .. });
-        let promised_mib = if is_known { self.promised(host, store).await? } else { 0.0 };
+        let promised_mib = if is_known { self.promised(host, store, (vmid, unused)).await? } else { 0.0 };
         invariants::budget(limits, &node, promised_mib, more)?;
         if is_known {
             self.promise(change, more);
@@ -71,18 +73,35 @@ impl Budget {
         self.under_way().remove(&change);
     }
 
-    /// What running containers were promised, in MiB.
-    async fn promised(&self, host: &dyn ContainerHost, store: &Store) -> Result<f64, ActionError> {
+    /// What running containers were promised, in MiB; of the one that asks, at most what it has unused.
+    async fn promised(
+        &self,
+        host: &dyn ContainerHost,
+        store: &Store,
+        (asking, unused): (Vmid, impl Future<Output = Option<f64>>),
+    ) -> Result<f64, ActionError> {
         // Before the ledger: a change that ends in between is in both, and counts here.
         let under_way = self.under_way().clone();
         let promised: u64 = under_way.values().sum();
         let (except, now): (BTreeSet<i64>, _) = (under_way.into_keys().collect(), Timestamp::now());
-        let recent = store.read(move |connection| ledger::recent_growth(connection, &except, now)).await?;
+        let mut recent =
+            store.read(move |connection| ledger::recent_growth(connection, &except, now)).await?;
+        if let Some(own) = recent.get_mut(&asking)
+            && let Some(unused) = unused.await
+        {
+            *own = own.min(unused);
+        }
         if recent.is_empty() {
             return Ok(promised as f64);
         }
         // One that was stopped since takes nothing, and one that was given more while it was stopped may run by now.
-        let running = host.running().await?;
+        let running = match host.running().await {
+            Ok(running) => running,
+            Err(error) => {
+                tracing::warn!(error = %ErrorChain(&error), "cannot tell which containers run: all count that got memory lately");
+                recent.keys().copied().collect()
+            }
+        };
         let recent = recent.iter().filter(|(vmid, _)| running.contains(vmid)).map(|(_, mib)| mib);
         Ok(promised as f64 + recent.sum::<f64>())
     }

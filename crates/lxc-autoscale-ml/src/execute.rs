@@ -26,7 +26,7 @@ use crate::guard::{Kept, KeptGuards};
 use crate::ledger::{FirstSize, Ledger, LedgerError, Outcome, Quiet};
 use crate::pipeline::{Changes, Pipeline, PipelineError, Proposal};
 use crate::proposals::Record;
-use crate::refusals::Refusals;
+use crate::refusals::{Refusals, is_urgent};
 use crate::shadow::KeptShadows;
 use crate::trouble::Trouble;
 
@@ -132,7 +132,8 @@ impl Executor {
     /// [`StartError`] when the state directory cannot be written.
     pub fn start(config: &Config) -> Result<Self, StartError> {
         let (ledger, _) = open(&config.state.ledger())?;
-        Self::with(config, ledger)
+        let executor = Self::with(config, ledger)?;
+        Ok(Self { client: executor.client.clone().in_a_hurry(), ..executor })
     }
 
     fn with(config: &Config, ledger: Ledger) -> Result<Self, StartError> {
@@ -355,13 +356,13 @@ impl Executor {
     }
 
     /// The order in which proposals are carried out, one after the other: those first that lack memory now, then other
-    /// growths. A container that kept the daemon waiting comes last.
+    /// growths. Among those that are as urgent, a container that kept the daemon waiting comes last.
     pub fn order(&self, proposals: &[Proposal]) -> Vec<usize> {
         let mut order: Vec<usize> = (0..proposals.len()).collect();
         let urgency = |proposal: &Proposal| {
             let due = || proposal.decisions.both().into_iter().filter(|decision| is_due(decision));
             let grows = due().any(|decision| decision.action == Action::Grow);
-            (self.late.contains(&proposal.id), !due().any(is_urgent), !grows)
+            (!due().any(is_urgent), self.late.contains(&proposal.id), !grows)
         };
         order.sort_by_key(|index| urgency(&proposals[*index]));
         order
@@ -514,7 +515,8 @@ impl Executor {
         } else {
             self.api_trouble.is_over();
             let (label, _) = words(decision.resource);
-            let is_news = self.refusals.note(vmid, decision, &text, now);
+            let is_busy = error.is_late() || error.is_container_busy();
+            let is_news = self.refusals.note(vmid, decision, (&text, is_busy), now);
             if is_news && error.is_other_size() {
                 // Intended, not a failure: the next measurement shows the size that somebody else set.
                 tracing::info!("Left {label} of LXC ID {vmid} as somebody else has just set it: {text}");
@@ -555,12 +557,6 @@ fn open(path: &Path) -> Result<(Ledger, bool), LedgerError> {
 /// Whether it is to be carried out.
 pub(crate) fn is_due(decision: &Decision) -> bool {
     decision.apply && decision.action != Action::Keep
-}
-
-/// Whether the container lacks something at this moment: it ran out of memory, or a shrink did harm.
-fn is_urgent(decision: &Decision) -> bool {
-    let is_wanted = matches!(decision.reason, Reason::RanOutOfMemory { .. } | Reason::Undone { .. });
-    decision.action == Action::Grow && is_wanted
 }
 
 /// The names of a resource and its unit in the product's first description.

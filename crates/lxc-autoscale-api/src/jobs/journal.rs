@@ -96,7 +96,7 @@ impl Journal {
         self.store.with(move |connection| ledger::changes_last_hour(connection, vmid, most, now)).await
     }
 
-    /// Promises a running container on `node` `more` MiB until the change ends, if they are there.
+    /// Promises a running container on `node` `more` MiB until the change ends, if they are there ([`Budget::grant`]).
     ///
     /// # Errors
     /// [`ActionError`] if they are not, or that cannot be determined.
@@ -105,10 +105,11 @@ impl Journal {
         host: &dyn ContainerHost,
         limits: &LimitsConfig,
         node: impl Future<Output = NodeMemory>,
-        more: u64,
+        (vmid, more): (Vmid, u64),
+        unused: impl Future<Output = Option<f64>>,
     ) -> Result<(), ActionError> {
         let number = self.beginning.numbered().await.ok_or(StoreError::NotBegun)?.number;
-        self.budget.grant((host, &self.store), limits, node, (number, more)).await
+        self.budget.grant((host, &self.store), limits, node, (vmid, number, more), unused).await
     }
 
     /// The store, for what must be known after a restart.

@@ -157,6 +157,20 @@ async fn no_memory_is_promised_twice() {
     send(&node.api(), grow(refused[1])).await.data();
 }
 
+/// The node's available memory tells of what a container holds, so that it does not count again as promised to it.
+#[tokio::test]
+async fn what_a_container_holds_of_its_own_growth_counts_once() {
+    let node = Node::new();
+    let grow = |memory: u32| json!({"vm_id": 104, "memory": memory});
+    node.post("/scale/ram", grow(20_000)).await.data();
+    // 31 of 64 GiB can be given, and nothing tells what it holds.
+    node.post("/scale/ram", grow(40_000)).await.assert_error(409, "node_memory_short");
+    node.measured(104, 5000.0, 0);
+    node.post("/scale/ram", grow(40_000)).await.assert_error(409, "node_memory_short");
+    node.measured(104, 19_000.0, 0);
+    node.post("/scale/ram", grow(40_000)).await.data();
+}
+
 /// A rollback is held to what a request for the same sizes is held to, and says what to do.
 #[tokio::test]
 async fn what_a_snapshot_brings_back_is_a_change_of_sizes() {

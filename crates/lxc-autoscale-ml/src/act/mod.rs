@@ -71,6 +71,8 @@ pub struct ApiClient {
     url: String,
     endpoint: Endpoint,
     patience: Patience,
+    /// How long a change may wait in the API for another one of the same container; absent: as long as the API lets it.
+    queue_seconds: Option<u64>,
 }
 
 impl ApiClient {
@@ -88,7 +90,13 @@ impl ApiClient {
             Endpoint::Socket(path) => builder.unix_socket(path.as_path()),
             Endpoint::Http(_) => builder,
         };
-        Ok(Self { http: builder.build()?, url: url.to_owned(), endpoint, patience })
+        Ok(Self { http: builder.build()?, url: url.to_owned(), endpoint, patience, queue_seconds: None })
+    }
+
+    /// The client of the daemon, which decides again in its next cycle: its changes wait for a moment only.
+    #[must_use]
+    pub fn in_a_hurry(self) -> Self {
+        Self { queue_seconds: Some(QUEUE_SECONDS), ..self }
     }
 
     /// The API that is called.
@@ -179,7 +187,11 @@ impl ApiClient {
     {
         let url = format!("{}{route}", self.endpoint.base());
         let with_headers = || {
-            self.http.post(&url).header(PURPOSE_HEADER, purpose).header(QUEUE_TIMEOUT_HEADER, QUEUE_SECONDS)
+            let request = self.http.post(&url).header(PURPOSE_HEADER, purpose);
+            match self.queue_seconds {
+                Some(seconds) => request.header(QUEUE_TIMEOUT_HEADER, seconds),
+                None => request,
+            }
         };
         self.call(route, || with_headers().json(request)).await
     }
@@ -335,7 +347,7 @@ mod tests {
         patience: Patience,
     ) -> (Result<ScaledCores, CallError>, usize) {
         let (url, asked) = serve(answers).await;
-        let client = ApiClient::new(&url, patience).unwrap();
+        let client = ApiClient::new(&url, patience).unwrap().in_a_hurry();
         let result = client.scale_cores(&four_cores(), PURPOSE).await;
         let asked = asked.lock().unwrap();
         assert!(
@@ -359,7 +371,7 @@ mod tests {
     #[tokio::test]
     async fn memory_is_asked_for_in_mebibytes() {
         let (url, asked) = serve(vec![Some((200, resized(4096, 8192)))]).await;
-        let client = ApiClient::new(&url, PATIENCE).unwrap();
+        let client = ApiClient::new(&url, PATIENCE).unwrap().in_a_hurry();
         let memory = Mebibytes::new(8192);
         let request = ScaleRamRequest { vm_id: four_cores().vm_id, memory, expected: None };
         let result = client.scale_ram(&request, PURPOSE).await.unwrap();
@@ -423,7 +435,7 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         drop(listener);
-        let client = ApiClient::new(&url, Patience { retries: 1, ..PATIENCE }).unwrap();
+        let client = ApiClient::new(&url, Patience { retries: 1, ..PATIENCE }).unwrap().in_a_hurry();
         let error = client.scale_cores(&four_cores(), PURPOSE).await.unwrap_err();
         assert!(matches!(error, CallError::Unreachable { .. }), "{error:?}");
         assert!(error.is_api_down() && !error.may_have_happened());
@@ -434,7 +446,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("api.sock");
         let url = format!("unix:{}", path.display());
-        let client = ApiClient::new(&url, Patience { retries: 0, ..PATIENCE }).unwrap();
+        let client = ApiClient::new(&url, Patience { retries: 0, ..PATIENCE }).unwrap().in_a_hurry();
         let error = client.scale_cores(&four_cores(), PURPOSE).await.unwrap_err();
         assert!(matches!(error, CallError::Unreachable { .. }), "{error:?}");
         assert!(error.to_string().contains(&url) && !error.may_have_happened(), "{error}");
@@ -470,7 +482,7 @@ mod tests {
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
             let url = format!("http://{}", listener.local_addr().unwrap());
             tokio::spawn(async move { axum::serve(listener, router).await });
-            let client = ApiClient::new(&url, PATIENCE).unwrap();
+            let client = ApiClient::new(&url, PATIENCE).unwrap().in_a_hurry();
             let error = client.scale_cores(&four_cores(), PURPOSE).await.unwrap_err();
             assert_eq!(error.retry_after(), Some(Duration::from_secs(seconds)), "{error}");
         }

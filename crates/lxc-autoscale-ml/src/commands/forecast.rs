@@ -89,7 +89,7 @@ fn older(config: &Config, id: Vmid, name: Option<&str>, now: Timestamp) -> Vec<O
         return Vec::new();
     }
     let steps = i64::try_from(PAST_STEPS).unwrap_or(KEPT_STEPS);
-    let read = StoredPast::open(path)
+    let read = StoredPast::open(path, now)
         .and_then(|past| past.map_or(Ok(Vec::new()), |past| past.steps_of(id, name, now, steps)));
     read.unwrap_or_else(|error| {
         tracing::warn!(container = %id, "weeks before the last eight days are not known: {}", ErrorChain(&error));

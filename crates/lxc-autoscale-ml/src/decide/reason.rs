@@ -589,11 +589,9 @@ impl Reason {
             Self::Disturbed { disturbance: Disturbance::Start { uptime_seconds, boot_seconds } } => {
                 format!("it is decided again in {:.0} s", *boot_seconds as f64 - uptime_seconds)
             }
-            Self::SetByHand { size: Amount::Cores(_), remaining_seconds, .. } => {
-                format!("it is decided again in {}", Span(*remaining_seconds))
-            }
-            Self::SetByHand { remaining_seconds, .. } => {
-                format!("it is decided again in {}, or when it runs out of memory", Span(*remaining_seconds))
+            Self::SetByHand { size, remaining_seconds, .. } => {
+                let sooner = if matches!(size, Amount::Mib(_)) { ", or when it runs out of memory" } else { "" };
+                format!("it is decided again in {}{sooner}", Span(*remaining_seconds))
             }
             Self::Boosted { remaining_seconds, .. } => format!(
                 "it is decided again in {}, or when the boost is ended (`DELETE /boost`)",

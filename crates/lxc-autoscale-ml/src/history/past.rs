@@ -87,12 +87,13 @@ pub struct StoredPast {
 }
 
 impl StoredPast {
-    /// Opens the history; `None` when there is none (yet).
+    /// Opens the history as it is known at `now`; `None` when there is none (yet).
     ///
     /// # Errors
     /// [`HistoryError`] when it exists and cannot be read.
-    pub fn open(path: &Path) -> Result<Option<Self>, HistoryError> {
+    pub fn open(path: &Path, now: Timestamp) -> Result<Option<Self>, HistoryError> {
         let Some(reader) = HistoryReader::open(path)? else { return Ok(None) };
+        let reader = reader.as_of(now.as_millisecond());
         let names = reader.series()?.into_iter().map(|info| (info.series, info.name)).collect();
         Ok(Some(Self { reader, names }))
     }
@@ -201,7 +202,7 @@ impl PastAt {
         }
         let read = match &self.open {
             Some(open) => question(open).map(Some),
-            None => StoredPast::open(&self.path).and_then(|opened| {
+            None => StoredPast::open(&self.path, now).and_then(|opened| {
                 self.open = opened;
                 self.open.as_ref().map(question).transpose()
             }),

@@ -224,7 +224,7 @@ impl ContainerState {
         self.flags.clear();
     }
 
-    pub(super) fn encode(&self, writer: &mut Writer) {
+    pub(super) fn encode(&self, writer: &mut Writer, form: Form) {
         writer.optional(self.counters, |writer, counters| counters.encode(writer));
         writer.optional(self.step_ended, Writer::f64);
         writer.f64(self.usual_step);
@@ -241,7 +241,14 @@ impl ContainerState {
             flag.encode(writer);
         }
         writer.u64(self.name_mark);
-        writer.u8(u8::from(self.in_doubt));
+        if Form::WithDoubt <= form {
+            writer.u8(u8::from(self.in_doubt));
+        }
+    }
+
+    /// Whether another container may have got its id, and no name has told yet.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        self.in_doubt
     }
 
     pub(super) fn decode(reader: &mut Reader<'_>, form: Form) -> Result<Self, Damaged> {

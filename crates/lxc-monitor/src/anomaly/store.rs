@@ -73,12 +73,15 @@ pub fn save(path: &Path, states: &BTreeMap<Vmid, Box<ContainerState>>) -> Result
 
 /// The state as bytes.
 pub fn encode(states: &BTreeMap<Vmid, Box<ContainerState>>) -> Vec<u8> {
+    // An older program that an upgrade puts back reads the form before, and would learn anew from what it cannot read.
+    let has_doubt = states.values().any(|state| state.is_in_doubt());
+    let (magic, form) = if has_doubt { (MAGIC, Form::WithDoubt) } else { (THIRD_MAGIC, Form::WithName) };
     let mut writer = Writer::default();
-    writer.bytes(MAGIC);
+    writer.bytes(magic);
     writer.u32(u32::try_from(states.len()).unwrap_or(u32::MAX));
     for (vmid, state) in states {
         writer.u32(vmid.get());
-        state.encode(&mut writer);
+        state.encode(&mut writer, form);
     }
     let checksum = codec::checksum(&writer.0);
     writer.u64(checksum);

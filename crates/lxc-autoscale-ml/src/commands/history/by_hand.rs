@@ -23,8 +23,6 @@ const TOLD_BEFORE: SignedDuration = LONGEST_STEP;
 const TOLD_AFTER: SignedDuration = SignedDuration::from_mins(5);
 /// The caller of what the API only noticed.
 const OUTSIDE: &str = "outside";
-/// The beginning of the reason of the daemon's own changes.
-const OURS: &str = "request: decision ";
 
 /// Why the API does not tell who it was.
 #[derive(Debug, thiserror::Error)]
@@ -73,7 +71,7 @@ impl ByHand {
             }
         };
         is_its
-            && !entry.why.starts_with(OURS)
+            && entry.decision().is_none()
             && (self.at - TOLD_BEFORE..=self.at + TOLD_AFTER).contains(&entry.at)
     }
 

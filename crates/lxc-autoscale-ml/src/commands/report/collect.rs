@@ -126,6 +126,7 @@ fn of_history(
     let read = || -> Result<Option<Measured>, lxc_autoscale_core::history_store::HistoryError> {
         let Some(reader) = HistoryReader::open(path)? else { return Ok(None) };
         let (from_ms, to_ms) = (from.as_millisecond(), until.as_millisecond());
+        let reader = reader.as_of(to_ms);
         let mut measured = Measured::new();
         for info in reader.series()? {
             let Ok(id) = Vmid::try_from(info.series.get()) else { continue };
