@@ -506,7 +506,8 @@ impl Executor {
         } else {
             self.late.remove(&vmid);
         }
-        if error.is_late() || error.is_container_busy() {
+        let is_busy = error.is_late() || error.is_container_busy();
+        if is_busy {
             self.held_up = Some(vmid);
         }
         if is_down {
@@ -515,7 +516,6 @@ impl Executor {
         } else {
             self.api_trouble.is_over();
             let (label, _) = words(decision.resource);
-            let is_busy = error.is_late() || error.is_container_busy();
             let is_news = self.refusals.note(vmid, decision, (&text, is_busy), now);
             if is_news && error.is_other_size() {
                 // Intended, not a failure: the next measurement shows the size that somebody else set.
