@@ -127,7 +127,7 @@ impl Daemon {
         if stop.is_asked() {
             if self.pipeline.is_whole() {
                 // The guards' observations belong to the checkpoint that is written now.
-                self.executor.keep_guards(self.pipeline.guards().kept());
+                self.executor.keep_guards(self.pipeline.guards().lasting_states());
             }
             return report;
         }
@@ -153,12 +153,12 @@ impl Daemon {
                 self.note_set(&carried, now, begun.elapsed());
                 if !carried.is_empty() {
                     // After a crash, a shrink that was not saved would be one without a guard.
-                    self.executor.keep_guards(self.pipeline.guards().kept());
+                    self.executor.keep_guards(self.pipeline.guards().lasting_states());
                 }
                 report.carried.extend(carried);
             }
         }
-        self.executor.keep_guards(self.pipeline.guards().kept());
+        self.executor.keep_guards(self.pipeline.guards().lasting_states());
         self.pipeline.decide_shadows(now);
         let due = self.shadows_kept.is_none_or(|last| KEEP_SHADOWS_EVERY <= now.duration_since(last).abs());
         if due {
@@ -185,7 +185,8 @@ impl Daemon {
             }
         }
         let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
-        let leaking = self.pipeline.guards().kept().filter(|(_, kept)| kept.leak().is_some()).count();
+        let leaking =
+            self.pipeline.guards().lasting_states().filter(|(_, kept)| kept.leak().is_some()).count();
         let own = [("metrics_file", &self.metrics_trouble), ("checkpoint", &self.checkpoint_trouble)];
         let own = own.map(|(name, trouble)| (name, trouble.current().is_some()));
         self.newest = Newest {
@@ -324,7 +325,7 @@ impl Daemon {
         }
         if !taken.is_empty() {
             // In this order: taking something over twice after a crash does no harm.
-            self.executor.keep_guards(self.pipeline.guards().kept());
+            self.executor.keep_guards(self.pipeline.guards().lasting_states());
             self.executor.note_taken_in(&taken);
         }
     }

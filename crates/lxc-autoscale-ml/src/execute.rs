@@ -22,7 +22,7 @@ use crate::act::{ApiClient, CallError, ClientError};
 use crate::config::{Config, ProposalsConfig, StateConfig};
 use crate::decide::{Action, CpuControl, Decision, Reason, Resource};
 use crate::exporter::Instruments;
-use crate::guard::{Kept, KeptGuards};
+use crate::guard::{LastingState, LastingStates};
 use crate::ledger::{FirstSize, Ledger, LedgerError, Outcome, Quiet};
 use crate::pipeline::{Changes, Pipeline, PipelineError, Proposal};
 use crate::proposals::Record;
@@ -183,7 +183,7 @@ impl Executor {
             pipeline.note_interrupted(change.id, &change.decision, change.at);
         }
         // In this order: watching a shrink twice does no harm.
-        ledger.keep_guards(pipeline.guards().kept())?;
+        ledger.keep_guards(pipeline.guards().lasting_states())?;
         ledger.settle_interrupted()?;
         Ok(())
     }
@@ -197,8 +197,8 @@ impl Executor {
     ///
     /// # Errors
     /// [`LedgerError`] when the ledger cannot be read.
-    pub fn guards(&self) -> Result<KeptGuards, LedgerError> {
-        self.ledger.as_ref().map_or_else(|| Ok(KeptGuards::new()), Ledger::guards)
+    pub fn guards(&self) -> Result<LastingStates, LedgerError> {
+        self.ledger.as_ref().map_or_else(|| Ok(LastingStates::new()), Ledger::guards)
     }
 
     /// The first known size of each container.
@@ -210,7 +210,7 @@ impl Executor {
     }
 
     /// Saves the present state of the guards.
-    pub fn keep_guards<'a>(&mut self, guards: impl IntoIterator<Item = (Vmid, &'a Kept)>) {
+    pub fn keep_guards<'a>(&mut self, guards: impl IntoIterator<Item = (Vmid, &'a LastingState)>) {
         if let Some(ledger) = &mut self.ledger
             && let Err(error) = ledger.keep_guards(guards)
         {

@@ -24,7 +24,7 @@ use crate::decide::{
 use crate::detect::IsolationForestError;
 use crate::features::Verdict;
 use crate::guard::budget::{self, Claim, Need, Shares};
-use crate::guard::{KeptGuards, NewLeak, Records, Register};
+use crate::guard::{LastingStates, NewLeak, Register, StateFromRecords};
 use crate::history::{ContainerHistory, History, KnownNode, PastAt};
 use crate::ledger::{FirstSize, Inputs};
 use crate::policy::learning::learnt_by;
@@ -94,7 +94,7 @@ struct General {
 struct Written<'a> {
     id: Vmid,
     history: &'a ContainerHistory,
-    guard: Option<&'a Records>,
+    guard: Option<&'a StateFromRecords>,
 }
 
 /// The same as it is read.
@@ -102,7 +102,7 @@ struct Written<'a> {
 struct Read {
     id: Vmid,
     history: ContainerHistory,
-    guard: Option<Records>,
+    guard: Option<StateFromRecords>,
 }
 
 /// The decisions about one container and their inputs.
@@ -185,7 +185,7 @@ impl Pipeline {
         }
         self.history.restore(histories, node, newest);
         for (id, records, at) in records {
-            self.guards.restore_records(id, records, at);
+            self.guards.restore_state_from_records(id, records, at);
         }
         self.set = set.into_iter().map(|(id, resource, at, to)| ((id, resource), (at, to))).collect();
         self.reader = reader(&self.config).from_position(position);
@@ -207,7 +207,7 @@ impl Pipeline {
         let items = self.history.containers().map(|(id, history)| Written {
             id,
             history,
-            guard: self.guards.records(id),
+            guard: self.guards.state_from_records(id),
         });
         checkpoint::write(path, &header, items)
     }
@@ -296,7 +296,7 @@ impl Pipeline {
     }
 
     /// Gives the guards their saved state; call it before the first [`Pipeline::load`].
-    pub fn restore_guards(&mut self, kept: KeptGuards, changes: &Changes) {
+    pub fn restore_guards(&mut self, kept: LastingStates, changes: &Changes) {
         self.guards = Register::restored(kept, changes);
     }
 

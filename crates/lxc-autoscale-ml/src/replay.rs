@@ -13,7 +13,7 @@ use crate::decide::{
     Situation, decide,
 };
 use crate::guard::oom_run::Lasts;
-use crate::guard::{ContainerGuard, Seen};
+use crate::guard::{ContainerGuard, GuardInput};
 use crate::observation::Observation;
 use crate::policy::Given;
 use crate::recommend::{ContainerModel, Shared};
@@ -176,7 +176,7 @@ impl Replayed {
 
     /// In a replay nobody sets sizes by hand, so the guards need not know them.
     fn guard(&mut self, observation: &Observation, disturbed: bool) {
-        let seen = Seen {
+        let seen = GuardInput {
             observation,
             cores: None,
             unlimited_cores: None,

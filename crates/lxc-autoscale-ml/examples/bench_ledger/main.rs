@@ -122,7 +122,7 @@ fn fill(path: &Path, traces: &[Recording], days: usize) -> Result<u64, Box<dyn E
             }
         }
         if minute % 60 == 0 {
-            ledger.keep_guards(pipeline.guards().kept())?;
+            ledger.keep_guards(pipeline.guards().lasting_states())?;
         }
     }
     ledger.write_stretches(Timestamp::from_second(traces[0].samples[0].at)?)?;

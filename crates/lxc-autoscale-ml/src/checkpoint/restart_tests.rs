@@ -13,7 +13,7 @@ use lxc_autoscale_core::{RecordTime, Vmid};
 
 use super::CheckpointError;
 use crate::config::Config;
-use crate::guard::KeptGuards;
+use crate::guard::LastingStates;
 use crate::pipeline::{Changes, Pipeline};
 
 mod weeks;
@@ -94,7 +94,7 @@ fn config(directory: &Path) -> Config {
 
 fn begin(config: &Config) -> Pipeline {
     let mut pipeline = Pipeline::new(config).unwrap();
-    pipeline.restore_guards(KeptGuards::new(), &Changes::new());
+    pipeline.restore_guards(LastingStates::new(), &Changes::new());
     pipeline
 }
 
@@ -127,7 +127,7 @@ fn decisions(restarts: &[i64]) -> Vec<String> {
             continue;
         }
         if restarts.iter().any(|end| *end + 3 == minute) {
-            let kept = pipeline.guards().kept().map(|(id, kept)| (id, kept.clone())).collect();
+            let kept = pipeline.guards().lasting_states().map(|(id, kept)| (id, kept.clone())).collect();
             pipeline = Pipeline::new(&config).unwrap();
             pipeline.restore_guards(kept, &Changes::new());
             assert!(pipeline.restore(&config.state.checkpoint()).unwrap());

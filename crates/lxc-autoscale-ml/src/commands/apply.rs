@@ -242,7 +242,7 @@ impl Applier {
         if self.alone.is_some() {
             // Without a daemon, this ensures that the shrink is watched when one starts.
             self.pipeline.note_change(change.id, &decision, (begun, Timestamp::now()), after);
-            self.executor.keep_guards(self.pipeline.guards().kept());
+            self.executor.keep_guards(self.pipeline.guards().lasting_states());
         }
         outcome
     }

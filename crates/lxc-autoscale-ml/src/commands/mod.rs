@@ -46,7 +46,7 @@ pub use why::{WhyOptions, why};
 use crate::config::Config;
 use crate::detect::IsolationForestError;
 use crate::execute::StartError;
-use crate::guard::KeptGuards;
+use crate::guard::LastingStates;
 use crate::ledger::{Applied, Ledger, LedgerError};
 use crate::pipeline::{Changes, Pipeline};
 
@@ -247,7 +247,7 @@ fn look(config: &Config) -> Result<(Pipeline, Changes), CommandError> {
     let mut pipeline = Pipeline::new(config).map_err(StartError::from)?;
     let (changes, guards, first, applied) = match Ledger::open_read_only(&config.state.ledger())? {
         Some(ledger) => (ledger.last_changes()?, ledger.guards()?, ledger.first_sizes()?, ledger.applied()?),
-        None => (Changes::new(), KeptGuards::new(), Vec::new(), Vec::new()),
+        None => (Changes::new(), LastingStates::new(), Vec::new(), Vec::new()),
     };
     pipeline.restore_guards(guards, &changes);
     pipeline.know_first_sizes(first);

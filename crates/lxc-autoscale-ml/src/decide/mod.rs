@@ -35,7 +35,7 @@ use serde::{Deserialize, Serialize};
 
 use self::weigh::Case;
 use crate::guard::manual::Manual;
-use crate::guard::{Guard, GuardPolicy, Standing};
+use crate::guard::{Guard, GuardPolicy, ResourceGuard};
 use crate::observation::Observation;
 use crate::recommend::{CUT_OFF_SHARE, Estimate, Fact, LEAST_OOM_GROWTH_MIB, LEAST_OOM_GROWTH_PERCENT};
 
@@ -297,14 +297,14 @@ fn left_alone(
     now: Timestamp,
 ) -> Option<Reason> {
     let guard = &situation.guard;
-    let standing = match resource {
+    let resource_guard = match resource {
         Resource::Cpu => &guard.cpu,
         Resource::Memory => &guard.memory,
     };
     if let Some(disturbance) = &guard.disturbance {
         return Some(Reason::Disturbed { disturbance: disturbance.clone() });
     }
-    let manual = standing.manual?;
+    let manual = resource_guard.manual?;
     let remaining_seconds = manual.left(rules.respect_manual_seconds, now)?;
     let [from, size] = [manual.from, manual.size].map(|size| Amount::of(resource, size));
     let setting = match resource {
@@ -332,35 +332,35 @@ fn set_of_cpu(allocation: &Allocation, manual: &Manual) -> Option<CpuControl> {
 /// Reasons of the guards against a shrink.
 fn shrink_holds(
     rules: &GuardPolicy,
-    standing: &Standing,
+    resource_guard: &ResourceGuard,
     cooldown_seconds: u64,
     now: Timestamp,
 ) -> Vec<Reason> {
-    let watched = standing.shrinks.watch.map(|watch| Reason::Watched {
+    let watched = resource_guard.shrinks.watch.map(|watch| Reason::Watched {
         samples: watch.samples,
         needed_samples: rules.watch_samples,
         remaining_seconds: rules
             .watch_seconds
             .saturating_sub(u64::try_from(now.duration_since(watch.changed_at).as_secs()).unwrap_or(0)),
     });
-    let backing_off = standing.shrinks.backing_off(now).map(|(failure, remaining_seconds)| {
+    let backing_off = resource_guard.shrinks.backing_off(now).map(|(failure, remaining_seconds)| {
         Reason::BackingOff { symptom: failure.symptom, count: failure.count, remaining_seconds }
     });
-    let unpaid = standing.unpaid.waiting(cooldown_seconds, rules.max_unpaid_seconds, now);
+    let unpaid = resource_guard.unpaid.waiting(cooldown_seconds, rules.max_unpaid_seconds, now);
     let unpaid = unpaid.map(|(count, remaining_seconds)| Reason::Unpaid { count, remaining_seconds });
     watched.into_iter().chain(backing_off).chain(unpaid).collect()
 }
 
 /// The size that a boost holds, with the reason.
-fn boosted(standing: &Standing, resource: Resource, now: Timestamp) -> Option<(f64, Reason)> {
-    let boost = standing.boost?;
+fn boosted(resource_guard: &ResourceGuard, resource: Resource, now: Timestamp) -> Option<(f64, Reason)> {
+    let boost = resource_guard.boost?;
     let remaining_seconds = boost.left(now)?;
     Some((boost.size, Reason::Boosted { size: Amount::of(resource, boost.size), remaining_seconds }))
 }
 
 /// The size to restore after a harmful shrink, with the reason.
-fn undo(standing: &Standing) -> Option<(f64, Reason)> {
-    standing.shrinks.undo.map(|undo| (undo.size, Reason::Undone { symptom: undo.symptom }))
+fn undo(resource_guard: &ResourceGuard) -> Option<(f64, Reason)> {
+    resource_guard.shrinks.undo.map(|undo| (undo.size, Reason::Undone { symptom: undo.symptom }))
 }
 
 /// The guards' caps on growth of memory.

@@ -652,9 +652,9 @@ fn shrinks_that_were_taken_back_make_the_next_wait() {
         let recommendation = world.recommendation.as_mut().unwrap();
         recommendation.cpu = Some(estimate(1.0, 0.5));
         recommendation.memory = Some(estimate(400.0, 300.0));
-        for standing in [&mut world.guard.cpu, &mut world.guard.memory] {
-            standing.unpaid.note_change(ago(60 * (minutes + 10)), 4.0, 2.0);
-            standing.unpaid.note_change(ago(60 * minutes), 2.0, 4.0);
+        for resource_guard in [&mut world.guard.cpu, &mut world.guard.memory] {
+            resource_guard.unpaid.note_change(ago(60 * (minutes + 10)), 4.0, 2.0);
+            resource_guard.unpaid.note_change(ago(60 * minutes), 2.0, 4.0);
         }
         let decided = world.decide();
         assert_eq!(decided.cpu.action == Action::Shrink, want, "{minutes} min: {}", decided.cpu);
@@ -731,11 +731,11 @@ prop_compose! {
 }
 
 prop_compose! {
-    fn standings()(
+    fn resource_guards()(
         watch in maybe((0i64..2000, 0u32..6)), failure in maybe((0i64..100_000, 1.0f64..12.0, 1u32..9, -4000i64..80_000)),
         undo in maybe(0.5f64..14.0), manual in maybe((0i64..100_000, 1.0f64..12.0)), unit in 1.0f64..1.1,
         memory in any::<bool>(), boost in maybe((1.0f64..12.0, -100i64..4000)), taken_back in maybe(0i64..30_000),
-    ) -> Standing {
+    ) -> ResourceGuard {
         let unit = if memory { 2000.0 * unit } else { unit };
         let symptom = Symptom::OutOfMemory;
         let mut unpaid = Unpaid::default();
@@ -743,7 +743,7 @@ prop_compose! {
             unpaid.note_change(ago(age + 300), 4.0 * unit, 3.0 * unit);
             unpaid.note_change(ago(age), 3.0 * unit, 4.0 * unit);
         }
-        Standing {
+        ResourceGuard {
             unpaid,
             shrinks: Shrinks { resting: None,
                 watch: watch.map(|(age, samples)| Watch {
@@ -763,7 +763,7 @@ prop_compose! {
 
 prop_compose! {
     fn guarded_worlds()(
-        world in worlds(), cpu in standings(), memory in standings(), locked in 0u8..10,
+        world in worlds(), cpu in resource_guards(), memory in resource_guards(), locked in 0u8..10,
         budget in maybe((0.0f64..40_000.0, 0.0f64..40_000.0, 0.0f64..40_000.0)), run in maybe((16.0f64..30_000.0, 1u32..9)),
     ) -> World {
         let disturbance = (locked == 0).then(|| Disturbance::Lock { lock: "backup".to_owned() });
@@ -797,7 +797,7 @@ proptest! {
                 world.changes.memory_up, world.changes.memory_down, policy.memory.cooldown_up_seconds, policy.memory.cooldown_down_seconds),
         ];
         let ran_out = world.seen.as_ref().is_some_and(|seen| seen.oom == Some(true));
-        for (decision, standing, low, high, up, down, wait_up, wait_down) in rows {
+        for (decision, resource_guard, low, high, up, down, wait_up, wait_down) in rows {
             let (Some(from), Some(to)) = (decision.from, decision.to) else { continue };
             let inside = low - 1e-6 <= to && to <= high + 1e-6;
             prop_assert!(inside || (high < to && to < from) || (from < to && to < low), "{decision:?}");
@@ -806,18 +806,18 @@ proptest! {
             let elapsed = |at: Option<Timestamp>| at.map_or(i64::MAX, |at| now().duration_since(at).as_secs());
             if decision.action == Action::Shrink {
                 prop_assert!(i64::try_from(wait_down).unwrap() <= elapsed(up.max(down)));
-                prop_assert!(standing.shrinks.watch.is_none() && standing.shrinks.backing_off(now()).is_none());
+                prop_assert!(resource_guard.shrinks.watch.is_none() && resource_guard.shrinks.backing_off(now()).is_none());
                 let longest = policy.guard.max_unpaid_seconds;
-                prop_assert!(standing.unpaid.waiting(wait_down, longest, now()).is_none(), "{decision:?}");
+                prop_assert!(resource_guard.unpaid.waiting(wait_down, longest, now()).is_none(), "{decision:?}");
                 prop_assert!(!(ran_out && decision.resource == Resource::Memory));
-                let boosted = standing.boost.filter(|boost| now() < boost.ends);
+                let boosted = resource_guard.boost.filter(|boost| now() < boost.ends);
                 prop_assert!(boosted.is_none_or(|boost| boost.size <= to + 1e-6), "{decision:?}");
             } else if !urgent {
                 prop_assert!(i64::try_from(wait_up).unwrap() <= elapsed(up.max(down)), "{decision:?}");
             }
             let answers_oom = matches!(decision.reason, Reason::RanOutOfMemory { .. });
             prop_assert!(guard.disturbance.is_none() || answers_oom, "{decision:?}");
-            let by_hand = standing.manual.and_then(|manual| manual.left(policy.guard.respect_manual_seconds, now()));
+            let by_hand = resource_guard.manual.and_then(|manual| manual.left(policy.guard.respect_manual_seconds, now()));
             prop_assert!(by_hand.is_none() || answers_oom, "{decision:?}");
         }
         let memory = &decisions.memory;

@@ -137,7 +137,7 @@ impl Case<'_> {
         Ok((stepped, reason))
     }
 
-    /// Why a growth is not made that nothing measured asks for: all that was needed on the last day fits with its head-room,
+    /// Why a growth is not made that nothing measured asks for: all that was needed on the last day fits with its headroom,
     /// or lacks less of it than `least`, and what is foreseen fits without. The rest is the forecast's wavering, or what an
     /// expert adds after a shortage of its own size.
     fn enough_all_day(&self, least: f64) -> Option<Reason> {

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::World;
 use crate::confidence::Chances;
 use crate::decide::{Amount, AnomalyScore, CpuControl, Mode, Resource};
-use crate::guard::Standing;
+use crate::guard::ResourceGuard;
 use crate::recommend::Estimate;
 
 /// One input that is different.
@@ -105,20 +105,20 @@ pub enum Change {
 pub(super) fn discrete(world: &World, resource: Resource) -> Vec<Change> {
     let (inputs, policy) = (&world.inputs, &world.policy);
     let (guard, obstacles) = (&inputs.guard, &inputs.obstacles);
-    let standing = match resource {
+    let resource_guard = match resource {
         Resource::Cpu => &guard.cpu,
         Resource::Memory => &guard.memory,
     };
     let seen = inputs.observation.as_ref();
     let is_memory = resource == Resource::Memory;
     let ends = cool_down_ends(world, resource);
-    let until = standing.manual.map(|manual| later(manual.at, policy.guard.respect_manual_seconds));
+    let until = resource_guard.manual.map(|manual| later(manual.at, policy.guard.respect_manual_seconds));
     let is_stale = seen.is_some_and(|seen| {
         policy.max_age_seconds < world.at.duration_since(seen.at).as_secs().unsigned_abs()
     });
     let throttled = seen.and_then(|seen| seen.cpu_throttled_share).is_some_and(|share| 0.0 < share);
     let ran_out = seen.and_then(|seen| seen.oom) == Some(true);
-    let has_harm = standing.shrinks.failure.is_some() || standing.shrinks.undo.is_some();
+    let has_harm = resource_guard.shrinks.failure.is_some() || resource_guard.shrinks.undo.is_some();
     let has_day = estimate(world, resource).is_some_and(|estimate| estimate.restlessness.is_some());
     let pinned = !is_memory && policy.cpu.control == CpuControl::Cores && obstacles.pinned_cpuset.is_some();
     let all = [
@@ -129,14 +129,14 @@ pub(super) fn discrete(world: &World, resource: Resource) -> Vec<Change> {
         has_tag(&obstacles.tags, &policy.off_tag).then_some(Change::NotTagged),
         guard.disturbance.is_some().then_some(Change::Undisturbed),
         until.map(|until| Change::NotByHand { until }),
-        standing.boost.map(|boost| Change::NotBoosted { until: boost.ends }),
+        resource_guard.boost.map(|boost| Change::NotBoosted { until: boost.ends }),
         pinned.then_some(Change::NotPinned),
         is_stale.then_some(Change::Measured),
         ends.map(|ends| Change::NoCoolDown { ends }),
         inputs.anomaly.is_some_and(AnomalyScore::is_anomaly).then_some(Change::Usual),
         (throttled && !is_memory).then_some(Change::NotThrottled),
         (ran_out && is_memory).then_some(Change::NotOutOfMemory),
-        standing.shrinks.watch.is_some().then_some(Change::NotWatched),
+        resource_guard.shrinks.watch.is_some().then_some(Change::NotWatched),
         has_harm.then_some(Change::NoHarm),
         has_day.then_some(Change::NoLastDay),
         (guard.leak.is_some() && is_memory).then_some(Change::NoLeak),
@@ -190,7 +190,7 @@ fn estimate_mut(world: &mut World, resource: Resource) -> Option<&mut Estimate> 
     }
 }
 
-fn standing_mut(world: &mut World, resource: Resource) -> &mut Standing {
+fn resource_guard_mut(world: &mut World, resource: Resource) -> &mut ResourceGuard {
     match resource {
         Resource::Cpu => &mut world.inputs.guard.cpu,
         Resource::Memory => &mut world.inputs.guard.memory,
@@ -246,11 +246,11 @@ impl Change {
             }
             Self::Usual => world.inputs.anomaly = None,
             Self::Undisturbed => world.inputs.guard.disturbance = None,
-            Self::NotByHand { .. } => standing_mut(world, resource).manual = None,
-            Self::NotBoosted { .. } => standing_mut(world, resource).boost = None,
-            Self::NotWatched => standing_mut(world, resource).shrinks.watch = None,
+            Self::NotByHand { .. } => resource_guard_mut(world, resource).manual = None,
+            Self::NotBoosted { .. } => resource_guard_mut(world, resource).boost = None,
+            Self::NotWatched => resource_guard_mut(world, resource).shrinks.watch = None,
             Self::NoHarm => {
-                let shrinks = &mut standing_mut(world, resource).shrinks;
+                let shrinks = &mut resource_guard_mut(world, resource).shrinks;
                 (shrinks.failure, shrinks.undo) = (None, None);
             }
             Self::NoLastDay => {

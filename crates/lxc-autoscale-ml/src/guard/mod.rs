@@ -3,7 +3,7 @@
 //! Everything here is a pure function of the records, the policy and the time. The state of a container: the shrink
 //! being watched and the last one that did harm ([`revert`]), sizes set by somebody else ([`manual`]), active boosts
 //! ([`boost`]), whether it leaks ([`leak`]) or runs out of memory repeatedly ([`oom_run`]). What must survive a restart
-//! of the daemon is [`Kept`]; the rest follows from the records.
+//! of the daemon is [`LastingState`]; [`StateFromRecords`] follows from the records.
 //!
 //! Two steps per cycle: [`ContainerGuard::observe`] takes in each record as it is read, and [`ContainerGuard::judge`]
 //! judges the new ones by the policy in force. Each decision is given a [`Guard`], which the ledger stores with it.
@@ -28,7 +28,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 pub use config::GuardPolicy;
-pub use register::{KeptGuards, NewLeak, Register};
+pub use register::{LastingStates, NewLeak, Register};
 
 use self::boost::{ApiChange, Boost};
 use self::budget::MemoryBudget;
@@ -56,20 +56,21 @@ const LONGEST_CALL: SignedDuration = SignedDuration::from_mins(5);
 /// The guards' state of one container.
 #[derive(Clone, Debug, Default)]
 pub struct ContainerGuard {
-    kept: Kept,
-    records: Records,
+    lasting: LastingState,
+    records: StateFromRecords,
 }
 
-/// State that follows from the records; it is not saved when all of them are read again.
+/// The part of a container's state that follows from its records. A checkpoint has it; where there is none, all records
+/// are read again.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Records {
+pub struct StateFromRecords {
     recent: VecDeque<Signs>,
     hours: Hours,
 }
 
-/// The part of the state that must survive a restart.
+/// The part of a container's state that must survive a restart, because the records do not tell it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Kept {
+pub struct LastingState {
     /// The newest record taken in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     seen: Option<Timestamp>,
@@ -77,27 +78,27 @@ pub struct Kept {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     judged: Option<Timestamp>,
     #[serde(default)]
-    cpu: Remembered,
+    cpu: LastingSizeState,
     #[serde(default)]
-    memory: Remembered,
-    /// The CPU that somebody gave it, in cores: its first known size, or what was set by hand since.
+    memory: LastingSizeState,
+    /// The CPU that somebody gave the container, in cores: the first known size, or what was set by hand since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     given_cores: Option<f64>,
-    /// The memory that somebody gave it, in MiB: its first known size, or what was set by hand since.
+    /// The memory that somebody gave the container, in MiB: the first known size, or what was set by hand since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     given_mib: Option<f64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     leak: Option<Leak>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     oom_run: Option<OomRun>,
-    /// As of the newest record.
+    /// How long the series counts, as of the newest record.
     #[serde(default, skip_serializing_if = "Lasts::is_a_day")]
     oom_run_lasts: Lasts,
 }
 
-/// The state of one resource.
+/// The part of [`LastingState`] about one resource.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-struct Remembered {
+struct LastingSizeState {
     #[serde(default)]
     sizes: Sizes,
     #[serde(default)]
@@ -109,22 +110,22 @@ struct Remembered {
     boosts: Vec<Boost>,
 }
 
-/// The guards' state that a decision uses.
+/// The guards' state of one container at one time, as a decision uses it and the ledger stores it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Guard {
     /// The disturbance in the newest step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disturbance: Option<Disturbance>,
-    /// Its CPU.
+    /// What is known about the container's CPU.
     #[serde(default)]
-    pub cpu: Standing,
-    /// Its memory.
+    pub cpu: ResourceGuard,
+    /// What is known about the container's memory.
     #[serde(default)]
-    pub memory: Standing,
-    /// Its present leak.
+    pub memory: ResourceGuard,
+    /// The container's present leak.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leak: Option<Leak>,
-    /// Its present series of running out of memory.
+    /// The container's present series of running out of memory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oom_run: Option<OomRun>,
     /// The memory that the node has left for it, if that is less than it wants.
@@ -132,10 +133,10 @@ pub struct Guard {
     pub budget: Option<MemoryBudget>,
 }
 
-/// The guards' state of one resource.
+/// The part of [`Guard`] about one resource.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Standing {
-    /// Its shrinks and their outcome.
+pub struct ResourceGuard {
+    /// The resource's shrinks and their outcome.
     #[serde(flatten)]
     pub shrinks: Shrinks,
     /// The shrinks that did not pay off.
@@ -149,30 +150,30 @@ pub struct Standing {
     pub boost: Option<Boost>,
 }
 
-/// One record as the guards see it.
+/// What the guards take from one record.
 #[derive(Clone, Copy, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "four facts that do not depend on each other")]
-pub struct Seen<'a> {
+pub struct GuardInput<'a> {
     /// The facts of the step that it ends.
     pub observation: &'a Observation,
-    /// Its CPU by configuration, in cores; `None` when unknown or unlimited.
+    /// The container's CPU by configuration, in cores; `None` when unknown or unlimited.
     pub cores: Option<f64>,
-    /// The node's CPUs if its configuration limits it to fewer in no way.
+    /// The number of the node's CPUs, if the configuration does not limit the container to fewer.
     pub unlimited_cores: Option<f64>,
-    /// Whether it is pinned to CPUs: Proxmox then ignores `cores`, which may keep a change of its limit from showing in
-    /// the size above.
+    /// Whether the container is pinned to CPUs: Proxmox then ignores `cores`, and `cores` above may not show a change of
+    /// the limit.
     pub pinned: bool,
-    /// Its memory by configuration, in MiB.
+    /// The container's memory by configuration, in MiB.
     pub memory_mib: Option<f64>,
     /// Whether the container restarted in the step.
     pub restarted: bool,
-    /// Whether it is the first record of another container with the same id.
+    /// Whether the record is the first one of another container with the same id.
     pub replaced: bool,
     /// Whether the step was disturbed and says nothing about the container.
     pub disturbed: bool,
     /// How long a series of running out of memory counts.
     pub oom_run_lasts: Lasts,
-    /// What it had when the ledger first knew it, for where nothing else tells what it was given.
+    /// The sizes that the container had when the ledger first knew it: they count as given where nothing else tells.
     pub first: Given,
 }
 
@@ -185,30 +186,30 @@ impl Guard {
 
 impl ContainerGuard {
     /// Restores the state saved before a restart.
-    pub fn restored(kept: Kept) -> Self {
-        Self { kept, ..Self::default() }
+    pub fn restored(lasting: LastingState) -> Self {
+        Self { lasting, ..Self::default() }
     }
 
     /// The state that follows from the records.
-    pub fn records(&self) -> &Records {
+    pub fn state_from_records(&self) -> &StateFromRecords {
         &self.records
     }
 
     /// Restores the state that follows from the records.
-    pub fn restore_records(&mut self, records: Records) {
+    pub fn restore_state_from_records(&mut self, records: StateFromRecords) {
         self.records = records;
     }
 
     /// The state that must survive a restart.
-    pub fn kept(&self) -> &Kept {
-        &self.kept
+    pub fn lasting_state(&self) -> &LastingState {
+        &self.lasting
     }
 
     /// Takes in the next record. One that was taken in before a restart adds only what was not saved.
-    pub fn observe(&mut self, seen: Seen<'_>) {
+    pub fn observe(&mut self, seen: GuardInput<'_>) {
         let at = seen.observation.at;
         if seen.replaced {
-            self.records = Records::default();
+            self.records = StateFromRecords::default();
         }
         if seen.restarted {
             self.records.hours.clear();
@@ -223,38 +224,38 @@ impl ContainerGuard {
             while KEPT_STEPS <= self.records.recent.len() && self.records.recent.pop_front().is_some() {}
             self.records.recent.push_back((at, Symptoms::of(seen.observation)).into());
         }
-        if self.kept.seen.is_some_and(|newest| at <= newest) {
+        if self.lasting.seen.is_some_and(|newest| at <= newest) {
             return;
         }
         if seen.replaced {
-            self.kept = Kept::default();
+            self.lasting = LastingState::default();
         }
-        self.kept.seen = Some(at);
-        self.kept.oom_run_lasts = seen.oom_run_lasts;
+        self.lasting.seen = Some(at);
+        self.lasting.oom_run_lasts = seen.oom_run_lasts;
         if seen.pinned {
-            self.kept.of_mut(Resource::Cpu).sizes.expect_nothing();
+            self.lasting.of_mut(Resource::Cpu).sizes.expect_nothing();
         }
-        self.kept.observe_sizes(&seen);
-        self.kept.observe_oom(&seen);
+        self.lasting.observe_sizes(&seen);
+        self.lasting.observe_oom(&seen);
         self.observe_leak(&seen, hour_is_over);
     }
 
-    fn observe_leak(&mut self, seen: &Seen<'_>, hour_is_over: bool) {
-        let (kept, at) = (&mut self.kept, seen.observation.at);
+    fn observe_leak(&mut self, seen: &GuardInput<'_>, hour_is_over: bool) {
+        let (lasting, at) = (&mut self.lasting, seen.observation.at);
         let used = seen.observation.memory_used_mib;
         let is_over = |leak: &mut Leak| used.is_some_and(|used| leak.is_over(at, used));
-        if seen.restarted || kept.leak.as_mut().is_some_and(is_over) {
-            kept.leak = None;
+        if seen.restarted || lasting.leak.as_mut().is_some_and(is_over) {
+            lasting.leak = None;
         }
         if !hour_is_over {
             return;
         }
         let Some(limit) = seen.observation.memory_limit_mib.or(seen.memory_mib) else { return };
-        let full = limit.max(kept.given_now().unwrap_or_default());
+        let full = limit.max(lasting.given_now().unwrap_or_default());
         let Some(growth) = self.records.hours.growth(full) else { return };
-        match &mut kept.leak {
+        match &mut lasting.leak {
             Some(leak) => leak.goes_on(at, full, growth),
-            None => kept.leak = Some(Leak::new(at, limit, full, growth)),
+            None => lasting.leak = Some(Leak::new(at, limit, full, growth)),
         }
     }
 
@@ -262,22 +263,22 @@ impl ContainerGuard {
     pub fn note_set(&mut self, resource: Resource, times: (Timestamp, Timestamp), from: f64, to: f64) {
         // Of memory there is one setting alone.
         let is_bound = resource == Resource::Cpu;
-        self.kept.of_mut(resource).sizes.note_set(times, from, to, is_bound);
+        self.lasting.of_mut(resource).sizes.note_set(times, from, to, is_bound);
         self.note_unmeasured(resource, times, from, to);
     }
 
     /// Notes a change of ours that was made between the two times.
     pub fn note_change(&mut self, resource: Resource, times: (Timestamp, Timestamp), from: f64, to: f64) {
         let (begun, done) = times;
-        self.kept.of_mut(resource).sizes.note_ours(begun, done);
+        self.lasting.of_mut(resource).sizes.note_ours(begun, done);
         self.note_unmeasured(resource, times, from, to);
     }
 
     /// Notes a change of ours that may have been made between the two times. A shrink is watched, because it may do harm.
-    /// A growth has given nothing back yet: harm is undone all the same, and a watch goes on.
+    /// A growth may not have been made, so it ends neither a watch nor the request to undo harm.
     pub fn note_unsure(&mut self, resource: Resource, times: (Timestamp, Timestamp), from: f64, to: f64) {
         let (begun, done) = times;
-        self.kept.of_mut(resource).sizes.note_ours(begun, done);
+        self.lasting.of_mut(resource).sizes.note_ours(begun, done);
         if to < from {
             self.note_unmeasured(resource, times, from, to);
         }
@@ -287,19 +288,19 @@ impl ContainerGuard {
     fn note_unmeasured(&mut self, resource: Resource, times: (Timestamp, Timestamp), from: f64, to: f64) {
         let (begun, done) = times;
         let before = self.worst_until(begun);
-        let remembered = self.kept.of_mut(resource);
-        let undone = remembered.shrinks.undo.is_some_and(|undo| undo.size <= to);
-        remembered.shrinks.note_change(done, from, to, before);
+        let state = self.lasting.of_mut(resource);
+        let undone = state.shrinks.undo.is_some_and(|undo| undo.size <= to);
+        state.shrinks.note_change(done, from, to, before);
         if undone {
-            remembered.unpaid.disregard();
+            state.unpaid.disregard();
         } else {
-            remembered.unpaid.note_change(done, from, to);
+            state.unpaid.note_change(done, from, to);
         }
     }
 
     /// Notes that, by the ledger, we began a change at `at`; it is not watched.
     pub fn note_ours(&mut self, resource: Resource, at: Timestamp) {
-        self.kept.of_mut(resource).sizes.note_ours_roughly(at, at + LONGEST_CALL);
+        self.lasting.of_mut(resource).sizes.note_ours_roughly(at, at + LONGEST_CALL);
     }
 
     /// Notes a change of ours that began at `at` and was cut off; a shrink may have happened, and is watched.
@@ -307,26 +308,26 @@ impl ContainerGuard {
         let before = self.worst_until(at);
         self.note_ours(resource, at);
         if to < from {
-            self.kept.of_mut(resource).shrinks.note_change(at, from, to, before);
+            self.lasting.of_mut(resource).shrinks.note_change(at, from, to, before);
         }
     }
 
     /// The active boosts, as the API reports them.
     pub fn set_boosts(&mut self, resource: Resource, boosts: Vec<Boost>) {
-        self.kept.of_mut(resource).boosts = boosts;
+        self.lasting.of_mut(resource).boosts = boosts;
     }
 
     /// Whether a size was changed and the API has not said yet whether that was a boost.
     pub fn is_open(&self) -> bool {
-        self.kept.cpu.sizes.is_open() || self.kept.memory.sizes.is_open()
+        self.lasting.cpu.sizes.is_open() || self.lasting.memory.sizes.is_open()
     }
 
     /// Takes in the changes of a size, oldest first, that the API reported at `asked`.
     pub fn explain(&mut self, resource: Resource, changes: &[ApiChange], asked: Timestamp) {
-        let by_hand = self.kept.of_mut(resource).sizes.explain(changes, asked);
+        let by_hand = self.lasting.of_mut(resource).sizes.explain(changes, asked);
         match (resource, by_hand) {
-            (Resource::Cpu, Some(manual)) => self.kept.given_cores = Some(manual.size),
-            (Resource::Memory, Some(manual)) => self.kept.note_given(manual),
+            (Resource::Cpu, Some(manual)) => self.lasting.given_cores = Some(manual.size),
+            (Resource::Memory, Some(manual)) => self.lasting.note_given(manual),
             (_, None) => {}
         }
     }
@@ -339,42 +340,42 @@ impl ContainerGuard {
 
     /// Judges the new steps by the policy in force.
     pub fn judge(&mut self, policy: &Policy, now: Timestamp) {
-        self.kept.set_back(now);
+        self.lasting.set_back(now);
         self.records.hours.set_back(now);
         self.records.recent.retain(|signs| clock::ahead(signs.at, now).is_none());
-        let kept = &mut self.kept;
+        let lasting = &mut self.lasting;
         let newest = self.records.recent.back().map(|signs| signs.at);
-        for signs in self.records.recent.iter().filter(|signs| kept.judged < Some(signs.at)) {
+        for signs in self.records.recent.iter().filter(|signs| lasting.judged < Some(signs.at)) {
             let (at, symptoms) = (signs.at, signs.symptoms());
             let guard = &policy.guard;
             let cooldown_seconds = policy.cpu.cooldown_down_seconds;
             let rules = Rules { guard, resource: Resource::Cpu, cooldown_seconds };
-            kept.cpu.shrinks.observe(at, &symptoms, rules);
+            lasting.cpu.shrinks.observe(at, &symptoms, rules);
             let cooldown_seconds = policy.memory.cooldown_down_seconds;
             let rules = Rules { guard, resource: Resource::Memory, cooldown_seconds };
-            kept.memory.shrinks.observe(at, &symptoms, rules);
+            lasting.memory.shrinks.observe(at, &symptoms, rules);
         }
-        kept.judged = kept.judged.max(newest);
+        lasting.judged = lasting.judged.max(newest);
     }
 
     /// The state for a decision at `now`.
     pub fn guard(&self, disturbance: Option<Disturbance>, now: Timestamp) -> Guard {
-        let kept = &self.kept;
+        let lasting = &self.lasting;
         Guard {
             disturbance,
-            cpu: kept.cpu.standing(now),
-            memory: kept.memory.standing(now),
-            leak: kept.leak.map(|leak| leak.given(kept.given_now())),
-            oom_run: kept
+            cpu: lasting.cpu.for_decision(now),
+            memory: lasting.memory.for_decision(now),
+            leak: lasting.leak.map(|leak| leak.given(lasting.given_now())),
+            oom_run: lasting
                 .oom_run
-                .filter(|run| run.counts(now, kept.oom_run_lasts))
-                .map(|run| OomRun { given_mib: kept.given_now(), ..run }),
+                .filter(|run| run.counts(now, lasting.oom_run_lasts))
+                .map(|run| OomRun { given_mib: lasting.given_now(), ..run }),
             budget: None,
         }
     }
 }
 
-impl Kept {
+impl LastingState {
     /// Its present leak.
     pub fn leak(&self) -> Option<&Leak> {
         self.leak.as_ref()
@@ -387,12 +388,12 @@ impl Kept {
 
     /// Whether it equals `other` apart from how far the records were read.
     pub fn says_the_same(&self, other: &Self) -> bool {
-        let timeless = |kept: &Self| Self {
+        let timeless = |lasting: &Self| Self {
             seen: None,
             judged: None,
-            cpu: kept.cpu.timeless(),
-            memory: kept.memory.timeless(),
-            ..kept.clone()
+            cpu: lasting.cpu.timeless(),
+            memory: lasting.memory.timeless(),
+            ..lasting.clone()
         };
         timeless(self) == timeless(other)
     }
@@ -402,10 +403,10 @@ impl Kept {
         if self.seen.max(self.judged).is_some_and(|seen| clock::ahead(seen, now).is_some()) {
             (self.seen, self.judged) = (None, None);
         }
-        for remembered in [&mut self.cpu, &mut self.memory] {
-            remembered.sizes.set_back(now);
-            remembered.shrinks.set_back(now);
-            remembered.unpaid.set_back(now);
+        for state in [&mut self.cpu, &mut self.memory] {
+            state.sizes.set_back(now);
+            state.shrinks.set_back(now);
+            state.unpaid.set_back(now);
         }
         if let Some(leak) = &mut self.leak {
             leak.set_back(now);
@@ -415,14 +416,14 @@ impl Kept {
         }
     }
 
-    fn of_mut(&mut self, resource: Resource) -> &mut Remembered {
+    fn of_mut(&mut self, resource: Resource) -> &mut LastingSizeState {
         match resource {
             Resource::Cpu => &mut self.cpu,
             Resource::Memory => &mut self.memory,
         }
     }
 
-    fn observe_sizes(&mut self, seen: &Seen<'_>) {
+    fn observe_sizes(&mut self, seen: &GuardInput<'_>) {
         let at = seen.observation.at;
         self.observe_cores(seen);
         if self.given_mib.is_none() {
@@ -435,7 +436,7 @@ impl Kept {
         }
     }
 
-    fn observe_cores(&mut self, seen: &Seen<'_>) {
+    fn observe_cores(&mut self, seen: &GuardInput<'_>) {
         let Some(cores) = seen.cores else {
             // Only somebody else takes a limit away.
             self.given_cores = seen.unlimited_cores.or(self.given_cores);
@@ -465,7 +466,7 @@ impl Kept {
         self.memory.given_now(self.given_mib)
     }
 
-    fn observe_oom(&mut self, seen: &Seen<'_>) {
+    fn observe_oom(&mut self, seen: &GuardInput<'_>) {
         let limit = seen.memory_mib.or(seen.observation.memory_limit_mib);
         if seen.observation.oom == Some(true)
             && let Some(limit) = limit
@@ -476,7 +477,7 @@ impl Kept {
     }
 }
 
-impl Remembered {
+impl LastingSizeState {
     /// Takes in the size in a record taken at `at`; returns a change that is now known to be manual.
     fn observe_size(&mut self, at: Timestamp, size: f64) -> Option<Manual> {
         let by_hand = self.sizes.observe(at, size);
@@ -496,10 +497,10 @@ impl Remembered {
         open.or(given)
     }
 
-    fn standing(&self, now: Timestamp) -> Standing {
+    fn for_decision(&self, now: Timestamp) -> ResourceGuard {
         let on = self.boosts.iter().filter(|boost| boost.left(now).is_some());
         let boost = on.max_by(|one, other| one.size.total_cmp(&other.size)).copied();
-        Standing { shrinks: self.shrinks, unpaid: self.unpaid, manual: self.sizes.manual(), boost }
+        ResourceGuard { shrinks: self.shrinks, unpaid: self.unpaid, manual: self.sizes.manual(), boost }
     }
 
     fn timeless(&self) -> Self {

@@ -8,7 +8,7 @@ use lxc_autoscale_core::api::{BoostInfo, LedgerEntry};
 
 use super::boost::{self, Boost};
 use super::oom_run::Lasts;
-use super::{ContainerGuard, Guard, Kept, Records, Seen};
+use super::{ContainerGuard, Guard, GuardInput, LastingState, StateFromRecords};
 use crate::decide::{Allocation, Decision, LastChanges, Resource};
 use crate::guard::leak::Leak;
 use crate::history::{ContainerHistory, History};
@@ -16,7 +16,7 @@ use crate::ledger::FirstSize;
 use crate::policy::{Given, Policies};
 
 /// The saved state of each container.
-pub type KeptGuards = BTreeMap<Vmid, Kept>;
+pub type LastingStates = BTreeMap<Vmid, LastingState>;
 
 /// The guards of all containers.
 #[derive(Debug, Default)]
@@ -43,10 +43,10 @@ pub struct NewLeak {
 
 impl Register {
     /// Restores the state saved before a restart, with our last changes.
-    pub fn restored(kept: KeptGuards, changes: &BTreeMap<Vmid, LastChanges>) -> Self {
-        let told = kept.iter().filter_map(|(id, kept)| Some((*id, kept.leak()?.noticed))).collect();
+    pub fn restored(lasting: LastingStates, changes: &BTreeMap<Vmid, LastChanges>) -> Self {
+        let told = lasting.iter().filter_map(|(id, lasting)| Some((*id, lasting.leak()?.noticed))).collect();
         let mut containers: BTreeMap<Vmid, ContainerGuard> =
-            kept.into_iter().map(|(id, kept)| (id, ContainerGuard::restored(kept))).collect();
+            lasting.into_iter().map(|(id, lasting)| (id, ContainerGuard::restored(lasting))).collect();
         for (id, changes) in changes {
             let guard = containers.entry(*id).or_default();
             for (resource, at) in [
@@ -75,19 +75,24 @@ impl Register {
 
     /// The sizes that somebody gave a container.
     pub fn given(&self, id: Vmid) -> Given {
-        self.containers.get(&id).map(|guard| guard.kept().given()).unwrap_or_default()
+        self.containers.get(&id).map(|guard| guard.lasting_state().given()).unwrap_or_default()
     }
 
     /// The state that follows from the records of a container.
-    pub fn records(&self, id: Vmid) -> Option<&Records> {
-        self.containers.get(&id).map(ContainerGuard::records)
+    pub fn state_from_records(&self, id: Vmid) -> Option<&StateFromRecords> {
+        self.containers.get(&id).map(ContainerGuard::state_from_records)
     }
 
     /// Restores the state from the records of a container up to the newest one of the history.
-    pub fn restore_records(&mut self, id: Vmid, records: Option<Records>, newest: Timestamp) {
+    pub fn restore_state_from_records(
+        &mut self,
+        id: Vmid,
+        records: Option<StateFromRecords>,
+        newest: Timestamp,
+    ) {
         self.taken.insert(id, newest);
         if let Some(records) = records {
-            self.containers.entry(id).or_default().restore_records(records);
+            self.containers.entry(id).or_default().restore_state_from_records(records);
         }
     }
 
@@ -101,7 +106,7 @@ impl Register {
             }
             self.taken.insert(id, at);
             let guard = self.containers.entry(id).or_default();
-            let given = guard.kept().given();
+            let given = guard.lasting_state().given();
             let is_known = given.cores.is_some() && given.memory_mib.is_some();
             // What another container had says nothing about this one.
             let first = if is_known || container.is_new_under_its_id() {
@@ -189,15 +194,15 @@ impl Register {
     }
 
     /// The state that must survive a restart.
-    pub fn kept(&self) -> impl Iterator<Item = (Vmid, &Kept)> {
-        self.containers.iter().map(|(id, guard)| (*id, guard.kept()))
+    pub fn lasting_states(&self) -> impl Iterator<Item = (Vmid, &LastingState)> {
+        self.containers.iter().map(|(id, guard)| (*id, guard.lasting_state()))
     }
 
     /// The leaks found since the last call.
     pub fn new_leaks(&mut self, history: &History) -> Vec<NewLeak> {
         let mut new = Vec::new();
         for (id, guard) in &self.containers {
-            match guard.kept().leak() {
+            match guard.lasting_state().leak() {
                 Some(leak) if self.told.get(id) != Some(&leak.noticed) => {
                     self.told.insert(*id, leak.noticed);
                     let name = history.container(*id).and_then(|container| container.name.clone());
@@ -213,10 +218,10 @@ impl Register {
     }
 }
 
-fn seen(container: &ContainerHistory, node_cpus: Option<u32>, first: Given) -> Seen<'_> {
+fn seen(container: &ContainerHistory, node_cpus: Option<u32>, first: Given) -> GuardInput<'_> {
     let allocation = container.configuration().map(Allocation::from);
     let cores = allocation.as_ref().and_then(Allocation::cores_by_configuration);
-    Seen {
+    GuardInput {
         observation: &container.observation,
         cores,
         unlimited_cores: allocation.and(node_cpus).map(f64::from).filter(|_| cores.is_none()),

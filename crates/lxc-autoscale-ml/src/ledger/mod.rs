@@ -44,7 +44,7 @@ pub use stretches::Quiet;
 
 use self::stretches::Stretch;
 use crate::decide::{Action, Decision, LastChanges, Resource, Unsure};
-use crate::guard::KeptGuards;
+use crate::guard::LastingStates;
 
 /// The columns in the order in which [`read_entry`] takes them.
 const COLUMNS: &str = "number, at_us, last_at_us, times, vmid, decision, inputs, outcome";
@@ -85,7 +85,7 @@ pub struct Ledger {
     /// The present stretches of each resource, newest last.
     stretches: HashMap<(Vmid, Resource), Vec<Stretch>>,
     /// The guards' state as last written.
-    guards: KeptGuards,
+    guards: LastingStates,
     /// Keys of the rules that are certainly stored.
     policies: BTreeSet<String>,
     /// The names under which a first size is certainly stored.
@@ -111,7 +111,7 @@ impl Ledger {
             connection,
             path: path.to_owned(),
             stretches: HashMap::new(),
-            guards: KeptGuards::new(),
+            guards: LastingStates::new(),
             policies: BTreeSet::new(),
             named: HashMap::new(),
         }

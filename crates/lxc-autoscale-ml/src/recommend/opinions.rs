@@ -82,11 +82,11 @@ impl fmt::Display for Expert {
             }
             Self::Peak { window, headroom } => {
                 write!(f, "peak of {window} × the window")?;
-                if is_once(*headroom) { Ok(()) } else { write!(f, ", {headroom} × the head-room") }
+                if is_once(*headroom) { Ok(()) } else { write!(f, ", {headroom} × the headroom") }
             }
             Self::PeakAndSeason { headroom } => {
                 f.write_str("peak or season")?;
-                if is_once(*headroom) { Ok(()) } else { write!(f, ", {headroom} × the head-room") }
+                if is_once(*headroom) { Ok(()) } else { write!(f, ", {headroom} × the headroom") }
             }
         }
     }

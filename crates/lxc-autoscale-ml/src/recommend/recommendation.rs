@@ -65,7 +65,7 @@ impl Estimate {
         self.largest(|fact| fact != Fact::Forecast)
     }
 
-    /// The value of a piece of evidence, without head-room; `None` where there is no such evidence.
+    /// The value of a piece of evidence, without headroom; `None` where there is no such evidence.
     pub fn value_of(&self, fact: Fact) -> Option<f64> {
         self.evidence.iter().find(|evidence| evidence.fact == fact).map(|evidence| evidence.value)
     }

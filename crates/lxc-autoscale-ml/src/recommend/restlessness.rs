@@ -22,16 +22,16 @@ const DAY_HOURS: f64 = 24.0;
 /// The last day of one resource, as far as a change of its size is judged by it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Restlessness {
-    /// The size that was enough all day, head-room included.
+    /// The size that was enough all day, headroom included.
     #[serde(alias = "peak")]
     pub enough: f64,
-    /// Smaller and equal sizes, head-room included, with the hours for which each was enough on average until it was
+    /// Smaller and equal sizes, headroom included, with the hours for which each was enough on average until it was
     /// outgrown; the smallest first.
     lasted: Vec<(f64, f64)>,
 }
 
 impl Restlessness {
-    /// Of the steps of a day, the oldest first, NaN is unknown; sizes are demands with this factor of head-room. `None` where
+    /// Of the steps of a day, the oldest first, NaN is unknown; sizes are demands with this factor of headroom. `None` where
     /// too little is known.
     pub(crate) fn of(day: &[f32], headroom: f64) -> Option<Self> {
         let known: Vec<f32> = day.iter().copied().filter(|value| !value.is_nan()).collect();

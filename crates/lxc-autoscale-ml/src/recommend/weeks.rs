@@ -27,7 +27,7 @@ pub(crate) const KEPT_HOURS: i64 = WEEKS * WEEK_HOURS + DAY_HOURS;
 const LEAST: f64 = 0.02;
 const GROWTH: f64 = 1.075;
 const UNKNOWN: u8 = 0;
-/// A peak is the same as another from 80 % of it on: three codes less.
+/// A peak that reaches 80 % of another one counts as equal: three codes less.
 const AS_HIGH: u8 = 3;
 /// Half as high: ten codes less.
 const HALF_AS_HIGH: u8 = 10;

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use lxc_autoscale_core::config::IN_FORCE_FILE;
 use lxc_autoscale_ml::daemon::{CycleReport, Daemon};
 use lxc_autoscale_ml::decide::{Decision, Reason};
-use lxc_autoscale_ml::guard::Standing;
+use lxc_autoscale_ml::guard::ResourceGuard;
 use lxc_autoscale_ml::ledger::{Ledger, Outcome};
 use lxc_autoscale_ml::pipeline::Proposal;
 
@@ -66,7 +66,7 @@ fn of(report: &CycleReport, id: u32) -> &Proposal {
     report.proposals.iter().find(|it| it.id == vmid(id)).unwrap()
 }
 
-fn memory(report: &CycleReport, id: u32) -> (&Decision, &Standing) {
+fn memory(report: &CycleReport, id: u32) -> (&Decision, &ResourceGuard) {
     let proposal = of(report, id);
     (&proposal.decisions.memory, &proposal.inputs.guard.memory)
 }

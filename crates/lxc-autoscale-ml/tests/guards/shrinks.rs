@@ -12,7 +12,7 @@ use lxc_autoscale_ml::decide::{
     Allocation, LastChanges, NodeSituation, Obstacles, Policy, Reason, Resource, Situation, decide,
 };
 use lxc_autoscale_ml::guard::oom_run::Lasts;
-use lxc_autoscale_ml::guard::{ContainerGuard, Seen};
+use lxc_autoscale_ml::guard::{ContainerGuard, GuardInput};
 use lxc_autoscale_ml::history::step;
 use lxc_autoscale_ml::policy::Given;
 use lxc_autoscale_ml::recommend::{Estimate, Fact, Recommendation};
@@ -120,7 +120,7 @@ fn steer_plainly(seed: u64, tally: &mut Tally) {
         previous = Some(record);
         let used = observation.memory_used_mib.unwrap();
         let size = host.guests[&100].memory_mib as f64;
-        let facts = Seen {
+        let facts = GuardInput {
             observation: &observation,
             cores: None,
             unlimited_cores: None,

@@ -109,11 +109,12 @@ pub(super) fn of(entries: &[Entry], since: Timestamp) -> Vec<ByHand> {
     let mut all: Vec<ByHand> = Vec::new();
     for entry in entries {
         let (resource, guard) = (entry.decision.resource, &entry.inputs.guard);
-        let standing = match resource {
+        let resource_guard = match resource {
             Resource::Cpu => &guard.cpu,
             Resource::Memory => &guard.memory,
         };
-        let Some(Manual { at, from, size }) = standing.manual.filter(|manual| since <= manual.at) else {
+        let Some(Manual { at, from, size }) = resource_guard.manual.filter(|manual| since <= manual.at)
+        else {
             continue;
         };
         let set = ByHand { at, resource, from, to: size, by: None, why: None };

@@ -12,7 +12,7 @@ use super::super::table::{Table, amount, resource};
 use crate::decide::{Amount, Resource};
 use crate::figures::counted;
 use crate::forecast::training::{CPU_AHEAD_STEPS, MEMORY_AHEAD_STEPS};
-use crate::guard::{Guard, Standing};
+use crate::guard::{Guard, ResourceGuard};
 use crate::ledger::Inputs;
 use crate::observation::Observation;
 use crate::policy::Source;
@@ -250,9 +250,9 @@ fn show_guard(guard: &Guard, shown: &dyn Fn(Resource) -> bool, out: &mut impl Wr
     if let Some(disturbance) = &guard.disturbance {
         line("disturbed", &disturbance.to_string(), out)?;
     }
-    for (kind, standing) in [(Resource::Cpu, &guard.cpu), (Resource::Memory, &guard.memory)] {
+    for (kind, resource_guard) in [(Resource::Cpu, &guard.cpu), (Resource::Memory, &guard.memory)] {
         if shown(kind) {
-            show_standing(kind, standing, out)?;
+            show_resource(kind, resource_guard, out)?;
         }
     }
     if let Some(leak) = guard.leak.filter(|_| shown(Resource::Memory)) {
@@ -265,10 +265,10 @@ fn show_guard(guard: &Guard, shown: &dyn Fn(Resource) -> bool, out: &mut impl Wr
     Ok(())
 }
 
-fn show_standing(kind: Resource, standing: &Standing, out: &mut impl Write) -> io::Result<()> {
+fn show_resource(kind: Resource, resource_guard: &ResourceGuard, out: &mut impl Write) -> io::Result<()> {
     let of = |value: f64| Amount::of(kind, value);
     let name = resource(kind);
-    if let Some(watch) = standing.shrinks.watch {
+    if let Some(watch) = resource_guard.shrinks.watch {
         let text = format!(
             "{} → {} at {}, {} measurements without harm",
             of(watch.from),
@@ -278,7 +278,7 @@ fn show_standing(kind: Resource, standing: &Standing, out: &mut impl Write) -> i
         );
         line(&format!("{name} shrink watched"), &text, out)?;
     }
-    if let Some(failure) = standing.shrinks.failure {
+    if let Some(failure) = resource_guard.shrinks.failure {
         let text = format!(
             "{} was too little ({}); not below {} until {}",
             of(failure.size),
@@ -288,11 +288,11 @@ fn show_standing(kind: Resource, standing: &Standing, out: &mut impl Write) -> i
         );
         line(&format!("{name} shrink failed"), &text, out)?;
     }
-    if let Some(manual) = standing.manual {
+    if let Some(manual) = resource_guard.manual {
         let text = format!("{} → {} at {}", of(manual.from), of(manual.size), local_time(manual.at));
         line(&format!("{name} set by hand"), &text, out)?;
     }
-    if let Some(boost) = standing.boost {
+    if let Some(boost) = resource_guard.boost {
         let text = format!("to {} until {}", of(boost.size), local_time(boost.ends));
         line(&format!("{name} boosted"), &text, out)?;
     }

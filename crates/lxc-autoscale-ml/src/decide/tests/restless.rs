@@ -3,7 +3,7 @@
 use super::*;
 use crate::recommend::WeeklyPeak;
 
-/// A day whose use alternates every five minutes between one core and `high`; the default head-room of 15 % applies.
+/// A day whose use alternates every five minutes between one core and `high`; the default headroom of 15 % applies.
 fn alternating(high: f32) -> Restlessness {
     let steps: Vec<f32> = (0..288).map(|step| if step % 2 == 0 { 1.0 } else { high }).collect();
     Restlessness::of(&steps, 1.15).unwrap()
@@ -55,7 +55,7 @@ fn a_restless_container_comes_back_to_its_maximum() {
     assert_eq!(decide(5.0, 1.3, from_eight).to, Some(4.0));
 }
 
-/// A forecast of so many cores stands behind a target with its head-room.
+/// A forecast of so many cores stands behind a target with its headroom.
 fn foreseen(cores: f64) -> impl Fn(&mut World) {
     move |world| {
         let estimate = estimate_of(world);
@@ -72,7 +72,7 @@ fn foreseen(cores: f64) -> impl Fn(&mut World) {
 fn what_was_enough_all_day_is_not_raised_for_a_forecast_that_fits() {
     assert_eq!(
         decide(3.0, 4.0, foreseen(3.9)).to_string(),
-        "keep 4 cores: 3.45 cores were enough all of the last day, head-room included, and a forecast of 3.9 cores fits"
+        "keep 4 cores: 3.45 cores were enough all of the last day, headroom included, and a forecast of 3.9 cores fits"
     );
     let with = |change: fn(&mut World)| {
         move |world: &mut World| {
@@ -82,7 +82,7 @@ fn what_was_enough_all_day_is_not_raised_for_a_forecast_that_fits() {
     };
     let grown = [
         ("what is foreseen is more than it has", decide(3.0, 4.0, foreseen(4.1))),
-        ("the last day took its head-room", decide(3.6, 4.0, foreseen(3.9))),
+        ("the last day took its headroom", decide(3.6, 4.0, foreseen(3.9))),
         (
             "it was so on earlier days",
             decide(3.0, 4.0, with(|world| estimate_of(world).basis = Fact::SeasonPeak)),
