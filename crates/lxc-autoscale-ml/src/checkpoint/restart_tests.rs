@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::guard::LastingStates;
 use crate::pipeline::{Changes, Pipeline};
 
+mod doubt;
 mod weeks;
 
 const BEGIN: i64 = 1_800_000_000;
@@ -314,6 +315,27 @@ fn the_past_of_another_container_with_the_same_id_is_not_taken_for_its_own() {
     pipeline.take(first);
     let known = pipeline.history().container(vmid(100)).unwrap().model.recommend(at(1));
     assert!(known.cpu.unwrap().known_seconds <= 60);
+}
+
+/// The same where its first record does not tell its name.
+#[test]
+fn the_stored_past_is_asked_for_once_the_name_is_known() {
+    for (name, is_known) in [("other", false), ("web", true)] {
+        let scratch = tempfile::tempdir().unwrap();
+        let config = config(scratch.path());
+        store(&config.metrics.history, 60, 2.5, 1500.0);
+        let mut pipeline = begin(&config);
+        for minute in 1..4 {
+            let mut next = snapshot(minute);
+            let record = next.containers.get_mut(&vmid(100)).unwrap();
+            let configuration = ContainerConfig::parse(&format!("hostname: {name}\n")).0;
+            record.configuration = (1 < minute).then_some(configuration.into());
+            pipeline.take(next);
+        }
+        let known = pipeline.history().container(vmid(100)).unwrap().model.recommend(at(3));
+        let known_seconds = known.cpu.unwrap().known_seconds;
+        assert_eq!(2 * 86_400 <= known_seconds, is_known, "{name}: {known_seconds}");
+    }
 }
 
 /// The monitor saw the id go from one container to another, so its history already has the new name; this daemon forgot

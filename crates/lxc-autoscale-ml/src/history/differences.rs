@@ -36,17 +36,20 @@ pub struct Step {
 pub fn step(previous: Option<&ContainerRecord>, current: &ContainerRecord) -> Step {
     let at = current.timestamp.instant();
     let elapsed = previous.map(|previous| at.duration_since(previous.timestamp.instant()));
-    let restarted = previous.is_some_and(|previous| has_restarted(previous, current));
+    let restarted = previous.is_some_and(|previous| restarted_between(previous, current) == Some(true));
     let gap = elapsed.filter(|elapsed| LONGEST_STEP < *elapsed);
     let seconds = elapsed.filter(|_| gap.is_none()).map(|elapsed| elapsed.as_secs_f64());
     let pair = Pair { previous, current, restarted, seconds: seconds.filter(|seconds| 0.0 < *seconds) };
     Step { observation: pair.observation(at), seconds, restarted, gap }
 }
 
-fn has_restarted(previous: &ContainerRecord, current: &ContainerRecord) -> bool {
-    let younger = Run::of(current, None).restarted_since(&Run::of(previous, None)) == Some(true);
+/// Whether the container restarted between the two records; `None` if they do not tell.
+pub fn restarted_between(previous: &ContainerRecord, current: &ContainerRecord) -> Option<bool> {
     let went_down = matches!((previous.cpu_usage_usec, current.cpu_usage_usec), (Some(before), Some(now)) if now < before);
-    younger || went_down
+    if went_down {
+        return Some(true);
+    }
+    Run::of(current, None).restarted_since(&Run::of(previous, None))
 }
 
 struct Pair<'a> {

@@ -50,6 +50,40 @@ async fn a_container_that_got_the_id_of_another_does_not_inherit_its_past() {
     }
 }
 
+/// The configuration of the new container cannot be read at first, and the daemon may end before it can.
+#[tokio::test]
+async fn a_container_whose_name_is_not_known_at_first_does_not_inherit_the_past_either() {
+    for (name, is_restarted) in [("web", false), ("web", true), ("db", false), ("db", true)] {
+        let api = RecordingApi::up().await;
+        let mut node = Node::with_past(24, &[(104, DB)]);
+        let mut daemon = node.daemon(&api.url(), WATCH);
+        node.cycle(&mut daemon).await;
+        for (uptime, configured) in
+            [(20.0, false), (80.0, false), (350.0, true), (410.0, true), (470.0, true)]
+        {
+            let container = Container { name, configured, uptime_seconds: Some(uptime), ..IDLE };
+            node.containers.insert(104, container);
+            node.record(MINUTE);
+            let report = node.cycle(&mut daemon).await;
+            let memory = &report.proposals[0].decisions.memory;
+            if !configured {
+                assert_eq!(memory.action, Action::Keep, "{memory}");
+                if is_restarted {
+                    daemon.keep_all();
+                    daemon = node.daemon(&api.url(), WATCH);
+                }
+            }
+        }
+        let report = node.cycle(&mut daemon).await;
+        let memory = &report.proposals[0].decisions.memory;
+        if name == "db" {
+            assert_eq!(memory.action, Action::Shrink, "it was only restarted: {memory}");
+        } else {
+            assert!(matches!(memory.reason, Reason::ShortHistory { .. }), "{is_restarted}: {memory}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_container_that_is_renamed_while_it_runs_stays_what_it_is() {
     let api = RecordingApi::up().await;
