@@ -37,7 +37,8 @@ pub struct RecommendConfig {
     pub memory_headroom_percent: f64,
     /// Memory: window of the recent peak, in minutes.
     pub memory_window_minutes: u32,
-    /// Number of past days on which the coming time of day is looked up; 0 for none.
+    /// Number of past days on which the coming time of day is looked up; 0 for none. With 1, the day before confirms what
+    /// was unusual on that day.
     pub season_days: u32,
     /// Least growth of memory after it ran out, in percent of the limit.
     pub oom_growth_percent: f64,
