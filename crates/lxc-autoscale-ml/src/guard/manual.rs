@@ -18,7 +18,7 @@
 //! | any | a change of ours may have been made | settled, and it is our last change |
 //! | awaited | the API carries out our next change, from another size than the awaited one | a change is opened, from the size that we had set to that one; the next change is awaited |
 //! | awaited | a record shows the awaited size | settled |
-//! | awaited | a record shows another size, [`SHOWN_AFTER`] the change or later | a change is opened, from the size that we had set; settled |
+//! | awaited | a record shows another size, `SHOWN_AFTER` the change or later | a change is opened, from the size that we had set; settled |
 //! | awaited | a record shows another size, earlier than that | compared with the record before, as if nothing were awaited; stays awaited |
 //! | awaited | the container is pinned to CPUs | settled: its records do not show what we set |
 //! | settled | a record shows the same size as the record before | nothing |
@@ -32,11 +32,11 @@
 //!
 //! | an open change | what follows |
 //! | --- | --- |
-//! | the size before it was shown instead of the one that we had set, and a record shows ours within [`TOLD_AFTER`] | dropped: the record before was read late, and nobody changed anything |
+//! | the size before it was shown instead of the one that we had set, and a record shows ours within `TOLD_AFTER` | dropped: the record before was read late, and nobody changed anything |
 //! | the API tells that boosts and calls of ours made it | dropped |
-//! | the API does not tell so, [`TOLD_AFTER`] the change or later | manual |
+//! | the API does not tell so, `TOLD_AFTER` the change or later | manual |
 //! | the API does not tell so, earlier than that | stays open |
-//! | it is the oldest of [`MOST_OPEN`], and one more is opened | manual |
+//! | it is the oldest of `MOST_OPEN`, and one more is opened | manual |
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
