@@ -35,17 +35,7 @@ mod tests {
     use crate::metrics_file::parse_record;
 
     /// Container 104 was read, 105 was not.
-    const ORIGINAL: &str = r#"{"104": {"timestamp": "2024-08-20T13:07:56.393000", "cpu_usage_percent": 37.5,
-        "memory_usage_mb": 512.25, "swap_usage_mb": 0.0, "swap_total_mb": 512.0, "process_count": 31,
-        "io_stats": {"reads": 81920, "writes": 40960},
-        "network_usage": {"rx_bytes": 123456, "tx_bytes": 65432},
-        "filesystem_usage_gb": 1.2, "filesystem_total_gb": 7.8, "filesystem_free_gb": 6.6},
-        "105": {"timestamp": "2024-08-20T13:07:56.393000", "cpu_usage_percent": 0.0, "memory_usage_mb": 0.0,
-        "swap_usage_mb": 0.0, "swap_total_mb": 0.0, "process_count": 0, "io_stats": {"reads": 0, "writes": 0},
-        "network_usage": {"rx_bytes": 0, "tx_bytes": 0},
-        "filesystem_usage_gb": 0.0, "filesystem_total_gb": 0.0, "filesystem_free_gb": 0.0},
-        "summary": {"collection_start_time": "2024-08-20T13:07:56.390000", "total_containers": 2,
-        "collection_end_time": "2024-08-20T13:07:56.394000", "total_duration_seconds": 0.004}}"#;
+    const ORIGINAL: &str = include_str!("../../tests/fixtures/record_of_the_original.json");
 
     fn read(text: &str) -> Vec<String> {
         let snapshot = parse_record(text.as_bytes()).unwrap();
