@@ -320,6 +320,23 @@ pub struct SnapshotInfo {
     pub parent: Option<String>,
     /// Whether the container's present state descends from this snapshot directly.
     pub current: bool,
+    /// Whether it is complete; only then can the container be rolled back to it.
+    #[serde(default)]
+    pub state: SnapshotState,
+}
+
+/// Whether a snapshot is complete.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum SnapshotState {
+    /// It is.
+    #[default]
+    Complete,
+    /// Proxmox has not finished taking it: it is at it, or was interrupted.
+    HalfMade,
+    /// Proxmox has not finished removing it: it is at it, or was interrupted.
+    HalfRemoved,
 }
 
 /// Response of `POST /snapshot/rollback`.

@@ -62,8 +62,8 @@ impl Confirmations {
 
     fn seal(&self, subject: &Subject<'_>, expires: i64) -> io::Result<String> {
         let Subject { caller, vmid, stored } = *subject;
-        // The digest covers what the identity is made of.
-        let Stored { config, parent, snapshots, volumes, digest, home, identity: _ } = stored;
+        // The digest covers the whole configuration, and so what the identity and the rest are made of.
+        let Stored { config, parent, snapshots, volumes, digest, home, .. } = stored;
         let secret = if let Some(secret) = self.secret.get() {
             secret
         } else {
@@ -90,6 +90,8 @@ mod tests {
             config: ContainerConfig::parse(text).0,
             parent: None,
             snapshots: vec!["before".to_owned()],
+            incomplete: std::collections::BTreeMap::new(),
+            notes: None,
             volumes: vec![],
             digest: text.to_owned(),
             home: String::new(),

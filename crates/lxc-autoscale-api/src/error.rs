@@ -178,6 +178,7 @@ fn obstacle(state: Obstacle) -> &'static str {
         Obstacle::Template => "is_template",
         Obstacle::Protected => "protected",
         Obstacle::NewerSnapshot => "not_newest_snapshot",
+        Obstacle::IncompleteSnapshot => "incomplete_snapshot",
         Obstacle::Modified => "modified",
         Obstacle::DiskSize => "disk_size",
         Obstacle::DidNotStop => "did_not_stop",

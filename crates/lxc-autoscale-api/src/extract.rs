@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use axum::body::Bytes;
+use axum::extract::path::ErrorKind;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
@@ -130,13 +132,27 @@ impl<T: DeserializeOwned> FromRequestParts<AppState> for ApiQuery<T> {
 /// How axum begins its error message about a query.
 const QUERY_REFUSED: &str = "Failed to deserialize query string: ";
 
+/// What is wrong with the path, without what axum knows of Rust's types.
+fn in_path(rejection: &PathRejection) -> String {
+    let PathRejection::FailedToDeserializePathParams(failed) = rejection else {
+        return rejection.body_text();
+    };
+    match failed.kind() {
+        ErrorKind::ParseErrorAtKey { key, value, .. } => {
+            format!("`{value}` in the path is no valid `{key}`")
+        }
+        ErrorKind::InvalidUtf8InPathParam { key } => format!("`{key}` in the path is not valid UTF-8"),
+        _ => "the path cannot be read".to_owned(),
+    }
+}
+
 impl<T: DeserializeOwned + Send> FromRequestParts<AppState> for ApiPath<T> {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
         match Path::from_request_parts(parts, state).await {
             Ok(Path(value)) => Ok(Self(value)),
-            Err(rejection) => Err(ApiError::invalid_parameter(rejection.body_text())),
+            Err(rejection) => Err(ApiError::invalid_parameter(in_path(&rejection))),
         }
     }
 }

@@ -22,12 +22,19 @@ pub struct Gate {
 
 /// The previous change of the same container took longer than this one could wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("another change of container {vmid} has been under way for longer than {waited:?}")]
+#[error("another change of container {vmid} {}", under_way(*.waited))]
 pub struct Occupied {
     /// The container.
     pub vmid: Vmid,
     /// How long this change waited.
     pub waited: Duration,
+}
+
+fn under_way(waited: Duration) -> String {
+    if waited.is_zero() {
+        return "is under way".to_owned();
+    }
+    format!("has been under way for longer than {waited:?}")
 }
 
 /// The right to change a container; released when dropped.

@@ -6,8 +6,10 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use lxc_autoscale_core::Vmid;
-use lxc_autoscale_sim::node::{CgroupVersion, NodeLayout, NodeSettings, add_container, create_node, running};
+use lxc_autoscale_core::{Mebibytes, Vmid};
+use lxc_autoscale_sim::node::{
+    CgroupVersion, NodeLayout, NodeSettings, Storage, StorageKind, add_container, create_node, running,
+};
 use lxc_autoscale_sim::pve::{Terminal, pct};
 
 const CONFIG: &str = "\
@@ -159,6 +161,56 @@ fn a_change_that_fails_in_part_leaves_the_file_alone() {
     // Proxmox leaves in force what it had applied before.
     assert_eq!(node.read("sys/fs/cgroup/lxc/100/cpu.weight"), "500");
     assert_eq!(node.read("sys/fs/cgroup/lxc/100/memory.max"), (512u64 << 20).to_string());
+}
+
+fn of_version(version: &str) -> NodeSettings {
+    NodeSettings { pve_version: version.to_owned(), ..NodeSettings::default() }
+}
+
+/// Only `OK` counted on version 6; a resize never exits by how its task ended.
+#[test]
+fn warnings_are_a_failure_by_the_exit_code_of_version_6_only() {
+    for (version, status) in [("6.4-15", 255), ("7.0-8", 0), ("9.1.4", 0)] {
+        let node = Node::new(&NodeSettings { tasks_warn: true, ..of_version(version) }, 100..101);
+        let (found, said) = node.call("start 100");
+        assert_eq!(found, status, "{version}: {said}");
+        assert!(said.ends_with("Task finished with 1 warning(s)!\n"), "{version}: {said}");
+        assert_eq!(node.call("resize 100 rootfs +1G").0, 0, "{version}");
+        assert_eq!(node.call("set 100 --memory 300"), (0, String::new()), "{version}: it is no task");
+    }
+}
+
+/// Before 8.3, the configuration is written before the error is raised.
+#[test]
+fn before_8_3_what_is_refused_stays_pending() {
+    let node = Node::new(&of_version("8.2.7"), 100..101);
+    assert_eq!(node.call("start 100").0, 0);
+    let (status, said) = node.call("set 100 --cpulimit 0 --memory 512");
+    assert!(status != 0 && said.contains("unable to hotplug cpulimit"), "{said}");
+    let stored = node.read("etc/pve/lxc/100.conf");
+    assert!(stored.contains("memory: 512") && stored.ends_with("[pve:pending]\ncpulimit: 0"), "{stored}");
+    assert_eq!(node.call("set 100 --revert cpulimit").0, 0);
+    assert!(!node.read("etc/pve/lxc/100.conf").contains("pending"));
+}
+
+/// A snapshot that an interrupted call has left is shown as incomplete, and ZFS knows only the newest.
+#[test]
+fn what_cannot_be_rolled_back_to_is_refused() {
+    let pool =
+        Storage { id: "local-lvm".to_owned(), kind: StorageKind::ZfsPool, size: Mebibytes::new(102_400) };
+    let node = Node::new(&NodeSettings { storages: vec![pool], ..NodeSettings::default() }, 100..101);
+    for name in ["one", "two"] {
+        assert_eq!(node.call(&format!("snapshot 100 {name}")).0, 0);
+    }
+    let refused = "can't rollback, 'one' is not most recent snapshot on 'local-lvm:vm-100-disk-0'\n";
+    assert_eq!(node.call("rollback 100 one"), (255, refused.to_owned()));
+    assert_eq!(node.call("rollback 100 two").0, 0);
+    let path = node.directory.path().join("etc/pve/lxc/100.conf");
+    let half = fs::read_to_string(&path).unwrap() + "snapstate: prepare\n";
+    fs::write(&path, half).unwrap();
+    assert!(node.call("config 100 --snapshot two").1.contains("snapstate: prepare"));
+    let refused = "unable to rollback to incomplete snapshot (snapstate = prepare)\n";
+    assert_eq!(node.call("rollback 100 two"), (255, refused.to_owned()));
 }
 
 #[test]

@@ -53,6 +53,7 @@ fn a_size_that_was_set_without_an_answer_is_found_on_the_node() {
         node.proxmox.set("answers_to_changes", how);
         let answer = node.post("/scale/cores", &format!(r#"{{"vm_id": 104, "cores": {cores}}}"#));
         assert_eq!(answer["code"], "answer_lost", "{how}: {answer}");
+        assert!(!answer["message"].as_str().unwrap().contains("docs.rs"), "{how}: {answer}");
         expected.push(format!("cores to {cores}.0 by \"uid:0\""));
         eventually("the ledger has it", PATIENCE, || (ledger(&node) == expected).then_some(()));
     }
@@ -104,4 +105,22 @@ fn a_task_that_outlives_its_time_ends_its_job_when_it_ends() {
         job["ended"].is_string().then_some(job)
     });
     assert_eq!((&job["state"], &job["result"]["snapshot_name"]), (&json!("done"), &json!("late")), "{job}");
+}
+
+/// Status 595: Proxmox's own proxy could not reach the daemon behind it, so nothing was begun and nothing is held.
+#[test]
+fn a_call_that_did_not_reach_proxmox_is_not_waited_for() {
+    let node = Node::start(BackEnd::Rest);
+    node.proxmox.set("answers_to_changes", "unreached");
+    for (path, body) in [
+        ("/scale/cores", r#"{"vm_id": 104, "cores": 3}"#),
+        ("/snapshot/create", r#"{"vm_id": 104, "snapshot_name": "mine"}"#),
+    ] {
+        let answer = node.post(path, body);
+        assert_eq!(answer["code"], "node_not_ready", "{answer}");
+        assert!(answer["message"].as_str().unwrap().contains("595"), "{answer}");
+    }
+    node.proxmox.set("answers_to_changes", "whole");
+    let answer = node.post("/scale/cores", r#"{"vm_id": 104, "cores": 3}"#);
+    assert_eq!(answer["status"], "success", "{answer}");
 }

@@ -10,6 +10,7 @@ mod budget;
 mod cluster;
 mod disks;
 mod documented;
+mod generations;
 mod lost;
 mod node;
 mod prometheus;

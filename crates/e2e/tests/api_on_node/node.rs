@@ -45,14 +45,22 @@ impl Proxmox {
         Self::start_cluster(back_end, &[])
     }
 
+    pub(crate) fn start_with_cgroup(back_end: BackEnd, cgroup: &str) -> Self {
+        Self::start_node(back_end, &[], cgroup)
+    }
+
     /// Also starts other nodes of its cluster, which have no containers; each has a directory next to that of this
     /// node.
     pub(crate) fn start_cluster(back_end: BackEnd, others: &[&str]) -> Self {
+        Self::start_node(back_end, others, "v2")
+    }
+
+    fn start_node(back_end: BackEnd, others: &[&str], cgroup: &str) -> Self {
         let directory = short_directory();
         let at = |path: &str| directory.path().join(path);
         let mut simulate = Command::new(binary("lxc-autoscale-sim"));
-        let kernel =
-            Process::start(simulate.arg("run").arg("--dir").arg(directory.path()), &at("kernel.log"));
+        simulate.args(["run", "--cgroup", cgroup, "--dir"]).arg(directory.path());
+        let kernel = Process::start(&mut simulate, &at("kernel.log"));
         eventually("the simulated node runs container 104", PATIENCE, || {
             let sockets = fs::read_to_string(at("node/proc/net/unix")).ok()?;
             (sockets.contains("/104/command") && at("bin/pct").exists()).then_some(())

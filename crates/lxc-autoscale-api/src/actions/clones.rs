@@ -117,7 +117,9 @@ pub async fn create(
             return Err(BackendError::Exists { what, kind: Existing::Snapshot }.into());
         }
     }
-    let copied = copy(host, journal, request, from_snapshot.then_some(&snapshot)).await;
+    // From a snapshot, the copy would get the description of that as its notes.
+    let notes = stored.notes.filter(|_| from_snapshot);
+    let copied = copy(host, journal, request, from_snapshot.then_some(&snapshot), notes).await;
     let dropped = match &copied {
         _ if !from_snapshot => Ok(None),
         // It is in use: the copy is still being made from it.
@@ -155,6 +157,7 @@ async fn copy(
     journal: &Journal,
     request: &CloneRequest,
     snapshot: Option<&SnapshotName>,
+    notes: Option<String>,
 ) -> Result<(), ActionError> {
     let CloneRequest { source, target, ref hostname, .. } = *request;
     if let Some(snapshot) = snapshot {
@@ -162,7 +165,8 @@ async fn copy(
     }
     journal.go_on()?;
     journal.copy_is(CopyStage::Ordered);
-    let order = CloneOrder { source, target, hostname: hostname.clone(), snapshot: snapshot.cloned() };
+    let hostname = hostname.clone();
+    let order = CloneOrder { source, target, hostname, snapshot: snapshot.cloned(), notes };
     match cancellable(journal.cancel(), host.clone_container(&order)).await {
         Ok(()) => journal.forget(target),
         Err(failure) if failure.at_work().is_some() => {
@@ -184,10 +188,15 @@ async fn copy(
     }
 }
 
-/// Tags the copy as ours. It keeps the tags of its source, except the mark of another copy.
+/// Tags the copy as ours. It keeps the tags of its source, except the mark of another copy. If its source has no
+/// notes, what it has of the temporary snapshot in place of them is removed first.
 pub(crate) async fn mark(host: &dyn ContainerHost, target: Vmid) -> Result<(), ActionError> {
     let tag = tag_of(target);
-    let mut tags = host.stored(target).await?.config.tags;
+    let Stored { config, notes, .. } = host.stored(target).await?;
+    if notes.as_deref() == Some(TEMPORARY) {
+        host.remove_notes(target).await?;
+    }
+    let mut tags = config.tags;
     tags.retain(|tag| !tag.starts_with(TAG_PREFIX));
     tags.push(tag.clone());
     host.set_tags(target, &tags).await?;
@@ -204,14 +213,15 @@ async fn undone(
     request: &CloneRequest,
     failure: ActionError,
 ) -> ActionError {
-    match remove_copy(host, journal, request.target, request.hostname.as_str()).await {
+    let CloneRequest { source, target, .. } = *request;
+    match remove_copy(host, journal, (source, target), request.hostname.as_str()).await {
         Ok(()) => failure,
         // What remains is known only when that call has ended.
         Err(at_work) if at_work.at_work().is_some() => {
             let done = format!("the copy failed: {}", ErrorChain(&failure));
             ActionError::HalfWay { cause: Box::new(at_work), done }
         }
-        Err(error) => left_behind(failure, format!("container {} ({})", request.target, ErrorChain(&error))),
+        Err(error) => left_behind(failure, format!("container {target} ({})", ErrorChain(&error))),
     }
 }
 
@@ -221,12 +231,15 @@ async fn undone(
 /// Proxmox gives a copy its name at once, so half a copy without its lock looks like a whole one. That it is being
 /// removed is therefore recorded before the lock is.
 ///
+/// The copy of a protected container is protected as well, which is taken from it. Where the source is not protected,
+/// somebody else has protected the copy, and it stays.
+///
 /// # Errors
 /// [`ActionError`] if the container with that id does not look like the copy, or the back end fails.
 pub(crate) async fn remove_copy(
     host: &dyn ContainerHost,
     journal: &Journal,
-    target: Vmid,
+    (source, target): (Vmid, Vmid),
     hostname: &str,
 ) -> Result<(), ActionError> {
     let config = match host.stored(target).await {
@@ -252,6 +265,9 @@ pub(crate) async fn remove_copy(
     journal.copy_is(CopyStage::Removing);
     if unfinished {
         host.unlock(target).await?;
+    }
+    if config.protection && host.stored(source).await?.config.protection {
+        host.unprotect(target).await?;
     }
     destroy_and_verify(host, target).await?;
     journal.copy_is(CopyStage::Absent);

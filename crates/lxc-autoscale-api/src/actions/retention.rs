@@ -1,8 +1,10 @@
 //! Removes snapshots: one by its name, or all except the newest.
 //!
 //! Snapshots of this server carry its mark as their description. Pruning removes only those, unless the request says
-//! otherwise, and never one that belongs to a copy or a backup under way.
+//! otherwise, and never one that belongs to a copy or a backup under way. An incomplete snapshot neither counts as one
+//! that is kept, because nobody can roll back to it, nor is it removed: Proxmox may be at it.
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
 
 use lxc_autoscale_core::Vmid;
@@ -10,7 +12,7 @@ use lxc_autoscale_core::api::{LeftSnapshot, PruneRequest, Pruned, SnapshotDelete
 
 use super::clones::is_temporary_snapshot;
 use super::{ActionError, unlocked};
-use crate::backend::{BackendError, ContainerHost};
+use crate::backend::{BackendError, ContainerHost, snapstate};
 use crate::jobs::Journal;
 use crate::params::SnapshotName;
 
@@ -36,7 +38,8 @@ pub async fn delete(
     Ok(SnapshotDeleted { vm_id: vmid, snapshot_name: name.to_string() })
 }
 
-async fn delete_and_verify(
+/// Removes a snapshot, and looks whether it is gone.
+pub(super) async fn delete_and_verify(
     host: &dyn ContainerHost,
     vmid: Vmid,
     name: &SnapshotName,
@@ -99,7 +102,7 @@ fn plan(snapshots: &[SnapshotInfo], request: &PruneRequest) -> Plan {
         match judged(snapshot, request) {
             Ok((at, name)) => counted.push((at, depth(snapshots, snapshot), name)),
             Err(reason) => {
-                plan.left.push(LeftSnapshot { name: snapshot.name.clone(), reason: reason.to_owned() });
+                plan.left.push(LeftSnapshot { name: snapshot.name.clone(), reason: reason.into_owned() });
             }
         }
     }
@@ -116,16 +119,19 @@ fn plan(snapshots: &[SnapshotInfo], request: &PruneRequest) -> Plan {
 fn judged(
     snapshot: &SnapshotInfo,
     request: &PruneRequest,
-) -> Result<(jiff::Timestamp, SnapshotName), &'static str> {
+) -> Result<(jiff::Timestamp, SnapshotName), Cow<'static, str>> {
     if is_temporary_snapshot(&snapshot.name) {
-        return Err("it belongs to a copy that is being made");
+        return Err("it belongs to a copy that is being made".into());
     }
     let name = SnapshotName::new(&snapshot.name).map_err(|_| "it belongs to a backup")?;
+    if let Some(lacks) = snapstate::lacks(snapshot.state) {
+        return Err(format!("it is incomplete ({lacks}): remove it by its name").into());
+    }
     if request.name_prefix.as_deref().is_some_and(|prefix| !snapshot.name.starts_with(prefix)) {
-        return Err("its name begins differently");
+        return Err("its name begins differently".into());
     }
     if !request.any_snapshot && snapshot.description.as_deref() != Some(MARK) {
-        return Err("it was not made by this server");
+        return Err("it was not made by this server".into());
     }
     let at = snapshot.created.ok_or("it is not known when it was taken")?;
     Ok((at.instant(), name))
@@ -144,6 +150,7 @@ fn depth(snapshots: &[SnapshotInfo], snapshot: &SnapshotInfo) -> usize {
 #[cfg(test)]
 mod tests {
     use lxc_autoscale_core::RecordTime;
+    use lxc_autoscale_core::api::SnapshotState;
 
     use super::*;
 
@@ -160,6 +167,7 @@ mod tests {
                 description: (words[2] == "ours").then(|| MARK.to_owned()).or_else(|| known(words[2])),
                 parent: known(words[3]),
                 current: false,
+                state: SnapshotState::Complete,
             }
         };
         text.lines().map(str::trim).filter(|line| !line.is_empty()).map(row).collect()
@@ -206,6 +214,20 @@ mod tests {
             &["mine"],
             &[never[0], never[1], "timeless"],
         );
+    }
+
+    /// Proxmox may be at it, and nobody can roll back to it.
+    #[test]
+    fn an_incomplete_snapshot_neither_counts_nor_goes() {
+        let mut found = snapshots("good 10 ours -\nhalf 20 ours good\ngone 30 ours good");
+        found[1].state = SnapshotState::HalfMade;
+        found[2].state = SnapshotState::HalfRemoved;
+        for request in [r#"{"vm_id": 104, "keep": 1}"#, r#"{"vm_id": 104, "keep": 1, "any_snapshot": true}"#]
+        {
+            let plan = plan(&found, &serde_json::from_str(request).unwrap());
+            assert_eq!((plan.surplus, plan.kept), (vec![], vec!["good".to_owned()]));
+            assert!(plan.left.iter().all(|left| left.reason.contains("incomplete")), "{:?}", plan.left);
+        }
     }
 
     #[test]

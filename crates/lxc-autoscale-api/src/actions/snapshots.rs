@@ -5,10 +5,10 @@ use lxc_autoscale_core::container_config::ContainerConfig;
 use lxc_autoscale_core::{ErrorChain, Vmid};
 
 use super::held::hold;
-use super::retention::MARK;
+use super::retention::{MARK, delete_and_verify};
 use super::{ActionError, changeable};
 use crate::backend::watch::cancellable;
-use crate::backend::{BackendError, ContainerHost, Existing, Stored};
+use crate::backend::{BackendError, ContainerHost, Existing, Obstacle, Stored, snapstate};
 use crate::config::Config;
 use crate::invariants::Refused;
 use crate::jobs::Journal;
@@ -19,7 +19,8 @@ use crate::params::SnapshotName;
 ///
 /// # Errors
 /// [`ActionError`] if a snapshot of that name exists, the storage cannot make snapshots, the container is locked,
-/// missing or a template, or the back end fails.
+/// missing or a template, or the back end fails; [`ActionError::LeftBehind`] if it failed and what there is of the
+/// snapshot could not be removed.
 pub async fn create(
     host: &dyn ContainerHost,
     journal: &Journal,
@@ -33,42 +34,64 @@ pub async fn create(
     }
     journal.found(vmid, &stored, None);
     journal.go_on()?;
-    match cancellable(journal.cancel(), host.create_snapshot(vmid, name, MARK)).await {
-        Err(given_up @ BackendError::Cancelled { .. }) => {
-            return Err(dropped(host, vmid, name, given_up).await);
-        }
-        other => other?,
+    if let Err(failure) = cancellable(journal.cancel(), host.create_snapshot(vmid, name, MARK)).await {
+        return Err(dropped(host, vmid, name, failure).await);
     }
-    if !host.stored(vmid).await?.has_snapshot(name) {
-        return Err(ActionError::NotApplied { found: format!("container {vmid} has no snapshot `{name}`") });
-    }
-    Ok(SnapshotCreated { vm_id: vmid, snapshot_name: name.to_string() })
+    let found = match host.stored(vmid).await?.snapshot(name.as_str()).map(snapstate::lacks) {
+        Some(None) => return Ok(SnapshotCreated { vm_id: vmid, snapshot_name: name.to_string() }),
+        Some(Some(lacks)) => format!("snapshot `{name}` of container {vmid} is incomplete: {lacks}"),
+        None => format!("container {vmid} has no snapshot `{name}`"),
+    };
+    Err(ActionError::NotApplied { found })
 }
 
-/// Removes what a cancelled snapshot has left, and returns why it was cancelled.
+/// Removes what a failed or cancelled snapshot has left, and returns why it failed.
 async fn dropped(
     host: &dyn ContainerHost,
     vmid: Vmid,
     name: &SnapshotName,
-    given_up: BackendError,
+    failure: BackendError,
 ) -> ActionError {
-    let left = |why: BackendError| ActionError::LeftBehind {
-        cause: Box::new(ActionError::Cancelled),
-        left: format!("snapshot `{name}` of container {vmid} ({})", ErrorChain(&why)),
-    };
-    match host.stored(vmid).await {
-        Ok(stored) if !stored.has_snapshot(name) => given_up.into(),
-        Ok(_) => match host.delete_snapshot(vmid, name).await {
-            Ok(()) => given_up.into(),
-            // What remains is known only when that call has ended.
-            Err(at_work) if at_work.at_work().is_some() => ActionError::HalfWay {
-                cause: Box::new(at_work.into()),
-                done: ErrorChain(&given_up).to_string(),
-            },
-            Err(error) => left(error),
-        },
-        Err(error) => left(error),
+    // The call may still be running; or something else was in the way, and the snapshot is that one's.
+    let is_of_others = matches!(
+        failure,
+        BackendError::Exists { .. } | BackendError::Locked { .. } | BackendError::StillRunning { .. }
+    );
+    if failure.at_work().is_some() || is_of_others {
+        return failure.into();
     }
+    let may_have_begun = failure.may_have_begun();
+    let removed = match is_marked(host, vmid, name).await {
+        Ok(true) => delete_and_verify(host, vmid, name).await,
+        Err(unknown) if may_have_begun => Err(unknown.into()),
+        // There is none of ours, or the call was refused before it began.
+        Ok(false) | Err(_) => Ok(()),
+    };
+    match removed {
+        Ok(()) => failure.into(),
+        // What remains is known only when that call has ended.
+        Err(at_work) if at_work.at_work().is_some() => {
+            ActionError::HalfWay { cause: Box::new(at_work), done: ErrorChain(&failure).to_string() }
+        }
+        Err(error) => ActionError::LeftBehind {
+            cause: Box::new(match failure {
+                BackendError::Cancelled { .. } => ActionError::Cancelled,
+                other => other.into(),
+            }),
+            left: format!("snapshot `{name}` of container {vmid} ({})", ErrorChain(&error)),
+        },
+    }
+}
+
+/// Whether there is a snapshot of this name that this server has made. There was none when it was ordered, so it is
+/// the one that failed; without the mark, somebody else has taken it meanwhile.
+async fn is_marked(host: &dyn ContainerHost, vmid: Vmid, name: &SnapshotName) -> Result<bool, BackendError> {
+    if !host.stored(vmid).await?.has_snapshot(name) {
+        return Ok(false);
+    }
+    let snapshots = host.snapshots(vmid).await?;
+    let found = snapshots.iter().find(|snapshot| snapshot.name == name.as_str());
+    Ok(found.is_some_and(|found| found.description.as_deref() == Some(MARK)))
 }
 
 /// Rolls back to a snapshot; a container that ran before runs again afterwards.
@@ -77,7 +100,7 @@ async fn dropped(
 /// have stopped the container even if the rollback then fails, so it is started again in both cases.
 ///
 /// # Errors
-/// [`ActionError`] if there is no such snapshot, it would bring back sizes that break an invariant, the container is
+/// [`ActionError`] if there is no such snapshot, it is incomplete, it would bring back sizes that break an invariant, the container is
 /// locked, missing or a template, it runs and could not be started again, the back end fails, or the container does not start
 /// again.
 pub async fn rollback(
@@ -88,8 +111,12 @@ pub async fn rollback(
     name: &SnapshotName,
 ) -> Result<RolledBack, ActionError> {
     let stored = changeable(host, vmid).await?;
-    if !stored.has_snapshot(name) {
+    let Some(state) = stored.snapshot(name.as_str()) else {
         return Err(BackendError::NoSuchSnapshot { vmid, name: name.to_string() }.into());
+    };
+    if let Some(lacks) = snapstate::lacks(state) {
+        let detail = format!("snapshot `{name}` is incomplete: {lacks}; roll back to another one");
+        return Err(BackendError::WrongState { vmid, detail, state: Obstacle::IncompleteSnapshot }.into());
     }
     let then = host.settings_in(vmid, name).await?;
     // A container that runs now is started with these sizes, so it must have room for them.

@@ -107,6 +107,14 @@ impl ContainerHost for Measured {
         self.time("set_tags", self.host.set_tags(vmid, tags))
     }
 
+    fn remove_notes(&self, vmid: Vmid) -> Answer<'_, ()> {
+        self.time("remove_notes", self.host.remove_notes(vmid))
+    }
+
+    fn unprotect(&self, vmid: Vmid) -> Answer<'_, ()> {
+        self.time("unprotect", self.host.unprotect(vmid))
+    }
+
     fn grow_rootfs(&self, vmid: Vmid, gib: u32) -> Answer<'_, Grown> {
         self.time("grow_rootfs", self.host.grow_rootfs(vmid, gib))
     }

@@ -4,15 +4,18 @@
 //! know nothing of HTTP. [`pct`] implements it with the `pct` program, [`rest`] with Proxmox's REST API, and
 //! [`Opened`] chooses between them. [`crate::actions`] combines these operations into whole changes.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lxc_autoscale_core::api::{ClusterStatus, ContainerSettings, HealthCheck, SnapshotInfo, VolumeInfo};
+use lxc_autoscale_core::api::{
+    ClusterStatus, ContainerSettings, HealthCheck, SnapshotInfo, SnapshotState, VolumeInfo,
+};
 use lxc_autoscale_core::container_config::ContainerConfig;
-use lxc_autoscale_core::{Mebibytes, Vmid};
+use lxc_autoscale_core::{ErrorChain, Mebibytes, Vmid};
 use sha1::{Digest, Sha1};
 
 pub use self::identity::{ContainerIdentity, Likeness};
@@ -28,6 +31,7 @@ mod identity;
 pub mod measured;
 pub mod pct;
 pub mod rest;
+pub mod snapstate;
 mod texts;
 mod volumes;
 pub mod watch;
@@ -105,8 +109,10 @@ pub struct Stored {
     pub config: ContainerConfig,
     /// The snapshot that its present state descends from.
     pub parent: Option<String>,
-    /// Names of its snapshots.
+    /// Names of its snapshots, complete or not.
     pub snapshots: Vec<String>,
+    /// Those of them that are incomplete.
+    pub incomplete: BTreeMap<String, SnapshotState>,
     /// Its disks.
     pub volumes: Vec<VolumeInfo>,
     /// Proxmox's digest of the whole configuration, including pending changes and snapshots.
@@ -115,12 +121,20 @@ pub struct Stored {
     pub home: String,
     /// What tells it from another container that gets its id later.
     pub identity: ContainerIdentity,
+    /// Its notes, which Proxmox calls its description.
+    pub notes: Option<String>,
 }
 
 impl Stored {
     /// Whether there is a snapshot of this name.
     pub fn has_snapshot(&self, name: &SnapshotName) -> bool {
-        self.snapshots.iter().any(|snapshot| snapshot == name.as_str())
+        self.snapshot(name.as_str()).is_some()
+    }
+
+    /// The state of a snapshot; `None` if there is none of this name.
+    pub fn snapshot(&self, name: &str) -> Option<SnapshotState> {
+        let is_there = self.snapshots.iter().any(|snapshot| snapshot == name);
+        is_there.then(|| self.incomplete.get(name).copied().unwrap_or_default())
     }
 }
 
@@ -165,6 +179,9 @@ pub struct CloneOrder {
     pub hostname: Hostname,
     /// The snapshot to copy from; a running container can be copied from a snapshot only.
     pub snapshot: Option<SnapshotName>,
+    /// The notes of the copy. Without any, it has those of its source or, copied from a snapshot, the description of
+    /// the snapshot.
+    pub notes: Option<String>,
 }
 
 /// Where containers live.
@@ -201,6 +218,10 @@ pub trait ContainerHost: fmt::Debug + Send + Sync {
     fn set_memory(&self, vmid: Vmid, memory: Mebibytes) -> Answer<'_, ()>;
     /// Replaces the tags.
     fn set_tags<'a>(&'a self, vmid: Vmid, tags: &'a [String]) -> Answer<'a, ()>;
+    /// Removes the notes.
+    fn remove_notes(&self, vmid: Vmid) -> Answer<'_, ()>;
+    /// Removes the protection from removal.
+    fn unprotect(&self, vmid: Vmid) -> Answer<'_, ()>;
     /// Enlarges the root filesystem by `gib` GiB.
     fn grow_rootfs(&self, vmid: Vmid, gib: u32) -> Answer<'_, Grown>;
 
@@ -420,6 +441,20 @@ pub enum BackendError {
 }
 
 impl BackendError {
+    /// The error for a value that the kernel refused, with what became of the change that Proxmox may have kept.
+    fn refused_value(vmid: Vmid, detail: String, taken_back: Result<(), Self>) -> Self {
+        let detail = match taken_back {
+            Ok(()) => detail,
+            Err(error) => {
+                format!(
+                    "{detail}; unless it is taken back by hand, it waits for the next start ({})",
+                    ErrorChain(&error)
+                )
+            }
+        };
+        Self::NotApplicable { vmid, detail }
+    }
+
     /// The call that may still be running.
     pub fn at_work(&self) -> Option<&str> {
         match self {
@@ -484,6 +519,8 @@ pub enum Obstacle {
     Protected,
     /// The snapshot is not its newest, and this storage can roll back only to that.
     NewerSnapshot,
+    /// Proxmox has not finished taking or removing the snapshot.
+    IncompleteSnapshot,
     /// Its configuration was changed meanwhile.
     Modified,
     /// Its disk already has that size or more.

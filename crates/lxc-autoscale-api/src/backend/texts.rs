@@ -62,6 +62,7 @@ pub(in crate::backend) fn known(vmid: Vmid, stderr: &str) -> Option<BackendError
     }
     for (text, state) in [
         ("is not most recent snapshot", Obstacle::NewerSnapshot),
+        ("rollback to incomplete snapshot", Obstacle::IncompleteSnapshot),
         ("protection mode enabled", Obstacle::Protected),
         ("if it's a template", Obstacle::Template),
         ("detected modified configuration", Obstacle::Modified),
@@ -166,6 +167,11 @@ mod tests {
         );
         check("ipcc_send_rec[1] failed: Connection refused\n", "NodeNotReady");
         check("cluster not ready - no quorum?\n", "NodeNotReady");
+        check(
+            "unable to rollback to incomplete snapshot (snapstate = prepare)\n",
+            "WrongState { vmid: Vmid(100), detail: \"unable to rollback to incomplete snapshot (snapstate = prepare)\", \
+             state: IncompleteSnapshot",
+        );
         check("can't rollback, 'x' is not most recent snapshot on 'store:vol'\n", "WrongState");
         check(
             "400 Parameter verification failed.\ncores: value must have a maximum value of 8192\n",

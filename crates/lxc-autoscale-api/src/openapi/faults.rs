@@ -101,7 +101,7 @@ pub const MEMORY: Faults = &[(409, "shrink_below_working_set"), (409, "shrink_wi
 pub const POWER: Faults = &[(409, "did_not_stop"), (422, "out_of_bounds")];
 
 /// A snapshot is named.
-pub const SNAPSHOT: Faults = &[(404, "no_such_snapshot")];
+pub const SNAPSHOT: Faults = &[(404, "no_such_snapshot"), (409, "incomplete_snapshot")];
 
 /// A number of snapshots is named.
 pub const KEEP: Faults = &[(422, "out_of_bounds")];

@@ -82,7 +82,7 @@ fn containers() -> Vec<Route> {
         )
         .fails(&[CONTAINER, CHANGE, BACKEND, SIZE]),
         post("/snapshot/create", Operator, "Take a snapshot of a container.", snapshot::create)
-            .fails(&[CONTAINER, CHANGE, BACKEND]),
+            .fails(&[CONTAINER, CHANGE, BACKEND, SEQUENCE]),
         get("/snapshot/list", Viewer, "List the snapshots of a container.", snapshot::list)
             .fails(&[CONTAINER, BACKEND]),
         post(

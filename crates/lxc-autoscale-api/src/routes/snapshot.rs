@@ -3,8 +3,8 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use lxc_autoscale_core::api::{
-    ContainerRequest, PruneRequest, Pruned, RolledBack, SnapshotCreated, SnapshotDeleted, SnapshotList,
-    SnapshotRequest,
+    ContainerRequest, PruneRequest, Pruned, RolledBack, SnapshotCreated, SnapshotDeleted, SnapshotInfo,
+    SnapshotList, SnapshotRequest, SnapshotState,
 };
 use lxc_autoscale_core::count;
 
@@ -60,8 +60,24 @@ pub(super) async fn list(
         0 => "no snapshots".to_owned(),
         some => count(some, "snapshot"),
     };
-    let message = format!("Container {vm_id} has {found}.");
+    let message = format!("Container {vm_id} has {found}.{}", hint(&snapshots));
     Ok(success(message, SnapshotList { vm_id, snapshots }))
+}
+
+/// What to do about incomplete snapshots, if there are any.
+fn hint(snapshots: &[SnapshotInfo]) -> String {
+    let incomplete = snapshots.iter().filter(|snapshot| snapshot.state != SnapshotState::Complete);
+    let names: Vec<String> = incomplete.map(|snapshot| format!("`{}`", snapshot.name)).collect();
+    let (is, it) = match names.len() {
+        0 => return String::new(),
+        1 => ("is", "it"),
+        _ => ("are", "them"),
+    };
+    format!(
+        " {} {is} incomplete and cannot be rolled back to: unless Proxmox is still at it, remove {it} with DELETE \
+         /snapshot/delete.",
+        names.join(", ")
+    )
 }
 
 pub(super) async fn rollback(

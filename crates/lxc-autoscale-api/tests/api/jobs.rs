@@ -59,7 +59,9 @@ async fn a_long_call_is_a_job_when_that_is_preferred() {
     let job = ended(&api, reply.headers["location"].to_str().unwrap()).await;
     assert_eq!((&job["state"], &job["code"]), (&json!("failed"), &json!("snapshot_exists")));
     send(&api, request("GET", "/jobs/99", None)).await.assert_error(404, "no_such_job");
-    send(&api, request("GET", "/jobs/x", None)).await.assert_error(400, "invalid_parameter");
+    let reply = send(&api, request("GET", "/jobs/x", None)).await;
+    reply.assert_error(400, "invalid_parameter");
+    assert_eq!(reply.message(), "`x` in the path is no valid `id`");
 }
 
 #[tokio::test]

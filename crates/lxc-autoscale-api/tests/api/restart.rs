@@ -122,6 +122,26 @@ fn a_snapshot_is_there_or_it_is_not() {
     }
 }
 
+/// An incomplete snapshot is not one that can be rolled back to, so it is no success; nor is its removal done.
+#[test]
+fn an_incomplete_snapshot_is_not_there_and_not_gone() {
+    let begun = "printf '\\n[%s]\\n#%s\\nsnapstate: prepare\\n' \"$1\" \"$3\" >>\"$conf\"; exit 255";
+    let node = Node::new();
+    let body = json!({"vm_id": 104, "snapshot_name": "mine"});
+    let (line, _server) = killed_while(&node, "snapshot", begun, ("POST", "/snapshot/create"), &body);
+    assert_eq!((&line["event"], &line["code"]), (&json!("not_done"), &json!("interrupted")), "{line}");
+    let told = line["message"].as_str().unwrap();
+    assert!(told.contains("snapshot `mine` of container 104 is incomplete"), "{line}");
+    assert!(told.contains("DELETE /snapshot/delete"), "{line}");
+
+    let node = Node::new();
+    node.write_conf(104, &format!("{RUNNING_104}\n[mine]\nsnaptime: 1\n"));
+    let half = "echo 'snapstate: delete' >>\"$conf\"; exit 255";
+    let (line, _server) = killed_while(&node, "delsnapshot", half, ("DELETE", "/snapshot/delete"), &body);
+    assert_eq!((&line["event"], &line["code"]), (&json!("not_done"), &json!("interrupted")), "{line}");
+    assert!(line["message"].as_str().unwrap().contains("is incomplete"), "{line}");
+}
+
 #[test]
 fn a_size_was_reached_or_it_was_not_and_the_ledger_knows() {
     for (rest, event, cores) in [("", "done", "cores: 4\n"), ("exit 255", "not_done", "cores: 2\n")] {

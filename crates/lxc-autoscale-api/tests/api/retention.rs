@@ -94,3 +94,58 @@ async fn it_can_be_given_up_between_two() {
     let conf = node.conf(104).unwrap();
     assert!(conf.contains("[two]") && conf.contains("[three]") && !conf.contains("[one]"), "{conf}");
 }
+
+/// What Proxmox leaves of a snapshot if it is interrupted, once the container is unlocked: it is the newest.
+fn with_half(snapstate: &str) -> Node {
+    let node = node_with(&[("good", OURS), ("half", OURS)]);
+    let conf = node.conf(104).unwrap();
+    node.write_conf(104, &format!("{conf}snapstate: {snapstate}\n"));
+    node
+}
+
+#[tokio::test]
+async fn an_incomplete_snapshot_is_never_kept_in_place_of_a_good_one() {
+    for (snapstate, lacks) in [("prepare", "taking"), ("delete", "removing")] {
+        let node = with_half(snapstate);
+        let reply = node.post("/snapshot/prune", json!({"vm_id": 104, "keep": 1})).await;
+        let reason = format!("it is incomplete (Proxmox has not finished {lacks} it): remove it by its name");
+        let left = json!([{"name": "half", "reason": reason}]);
+        assert_eq!(reply.data(), &json!({"vm_id": 104, "removed": [], "kept": ["good"], "left": left}));
+        // By its name it can be removed.
+        let body = json!({"vm_id": 104, "snapshot_name": "half"});
+        node.send("DELETE", "/snapshot/delete", Some(body)).await.data();
+        assert!(!node.conf(104).unwrap().contains("[half]"));
+    }
+}
+
+#[tokio::test]
+async fn an_incomplete_snapshot_is_shown_and_not_rolled_back_to() {
+    for (snapstate, state, lacks) in
+        [("prepare", "half_made", "taking"), ("delete", "half_removed", "removing")]
+    {
+        let node = with_half(snapstate);
+        let reply = node.get("/snapshot/list?vm_id=104").await;
+        let states: Vec<_> =
+            reply.data()["snapshots"].as_array().unwrap().iter().map(|row| &row["state"]).collect();
+        assert_eq!(states, [&json!("complete"), &json!(state)]);
+        let hint = "`half` is incomplete and cannot be rolled back to: unless Proxmox is still at it, remove it with \
+                    DELETE /snapshot/delete";
+        assert!(reply.message().contains(hint), "{reply:?}");
+        let before = node.calls().len();
+        let reply = node.post("/snapshot/rollback", json!({"vm_id": 104, "snapshot_name": "half"})).await;
+        reply.assert_error(409, "incomplete_snapshot");
+        let why = format!("snapshot `half` is incomplete: Proxmox has not finished {lacks} it");
+        assert!(reply.message().contains(&why), "{reply:?}");
+        assert!(node.is_running(104) && node.calls().len() == before, "{:?}", node.calls());
+    }
+}
+
+/// `pct` reports success, but the node shows an incomplete snapshot.
+#[tokio::test]
+async fn an_incomplete_snapshot_is_no_success() {
+    let node = Node::new();
+    node.hook("snapshot", "printf '\\n[%s]\\n#%s\\nsnapstate: prepare\\n' \"$1\" \"$3\" >>\"$conf\"; exit 0");
+    let reply = node.post("/snapshot/create", json!({"vm_id": 104, "snapshot_name": "half"})).await;
+    reply.assert_error(502, "not_applied");
+    assert!(reply.message().contains("Proxmox has not finished taking it"), "{reply:?}");
+}

@@ -87,6 +87,92 @@ async fn a_clone_that_cannot_be_marked_is_removed() {
     assert!(node.calls().contains(&"destroy 105 --purge 1".to_owned()));
 }
 
+/// The copy of a protected container is protected as well, and nobody could remove it: it is ours, but has no mark.
+#[tokio::test]
+async fn a_clone_of_a_protected_container_that_cannot_be_marked_is_removed() {
+    let guarded =
+        "grep -q '^protection: 1' \"$conf\" && fail \"can't remove CT $id - protection mode enabled\"";
+    for source in [RUNNING_104, "hostname: web\nmemory: 2048\n"] {
+        let node = Node::new();
+        node.write_conf(104, &format!("{source}protection: 1\n"));
+        node.hook("set", "[ \"$1\" = -tags ] && fail 'something new'");
+        node.hook("destroy", guarded);
+        clone_104(&node).await.assert_error(502, "pct_failed");
+        assert_untouched(&node);
+        assert!(node.conf(104).unwrap().contains("protection: 1"));
+    }
+    // One that somebody has protected since is left alone, and named.
+    let node = Node::new();
+    node.hook("set", "echo 'protection: 1' >>\"$conf\"; fail 'something new'");
+    node.hook("destroy", guarded);
+    let reply = clone_104(&node).await;
+    reply.assert_error(502, "left_behind");
+    assert!(node.conf(105).unwrap().contains("protection: 1"), "{reply:?}");
+}
+
+/// On Proxmox VE 6, `pct` exits with 255 if its task has ended with warnings, which is a success.
+#[tokio::test]
+async fn a_call_that_ended_with_warnings_is_done() {
+    let node = Node::new();
+    for command in ["snapshot", "clone", "start", "delsnapshot"] {
+        let warns = "trap 'echo \"Task finished with 1 warning(s)!\" >&2; exit 255' EXIT";
+        node.hook(command, warns);
+    }
+    clone_104(&node).await.data();
+    assert!(!node.calls().iter().any(|call| call.starts_with("destroy")), "{:?}", node.calls());
+    node.post("/power/start", json!({"vm_id": 105})).await.data();
+    node.post("/snapshot/create", json!({"vm_id": 104, "snapshot_name": "good"})).await.data();
+    // An error is one, whatever else is printed, and so is any other exit code.
+    for script in [
+        "echo 'Task finished with 1 warning(s)!' >&2; fail 'startup for container failed'",
+        "fail 'Task finished with 1 warning(s)!' 2",
+        "fail 'not: Task finished with 1 warning(s)!'",
+    ] {
+        node.hook("start", script);
+        node.post("/power/start", json!({"vm_id": 102})).await.assert_error(502, "pct_failed");
+    }
+}
+
+/// Whatever a failed call leaves of a snapshot is removed, or named.
+#[tokio::test]
+async fn what_a_failed_snapshot_leaves_is_removed_or_named() {
+    let begun = "printf '\\n[%s]\\n#%s\\nsnapstate: prepare\\n' \"$1\" \"$3\" >>\"$conf\"";
+    let body = || json!({"vm_id": 104, "snapshot_name": "mine"});
+    let node = Node::new();
+    node.hook("snapshot", &format!("{begun}; fail 'no space left on device'"));
+    node.post("/snapshot/create", body()).await.assert_error(502, "pct_failed");
+    assert!(!node.conf(104).unwrap().contains("[mine]"), "{:?}", node.calls());
+    node.hook("delsnapshot", "fail 'lvremove failed'");
+    let reply = node.post("/snapshot/create", body()).await;
+    reply.assert_error(502, "left_behind");
+    let message = reply.message();
+    for part in ["snapshot `mine` of container 104", "lvremove failed", "no space left"] {
+        assert!(message.contains(part), "{message}");
+    }
+    // One that somebody else has taken at that moment is not ours to remove.
+    let node = Node::new();
+    node.hook("snapshot", "printf '\\n[mine]\\n#theirs\\n' >>\"$conf\"; fail 'something new'");
+    node.post("/snapshot/create", body()).await.assert_error(502, "pct_failed");
+    assert!(node.conf(104).unwrap().contains("#theirs"), "{:?}", node.calls());
+}
+
+/// Before Proxmox VE 8.3, a change that a running container refuses is kept, to come into force at the next start.
+#[tokio::test]
+async fn a_refused_size_does_not_wait_for_the_next_start() {
+    let waits = "[ \"$1\" = -memory ] && { printf '\\n[pve:pending]\\nmemory: %s\\n' \"$2\" >>\"$conf\"; \
+                 fail 'memory: unable to hotplug memory: closing file failed - Device or resource busy'; }\n\
+                 [ \"$1\" = --revert ] && { sed -i '/^\\[pve:pending/,$d' \"$conf\"; exit 0; }";
+    let node = Node::new();
+    node.hook("set", waits);
+    let body = json!({"vm_id": 104, "memory": 4096});
+    node.post("/scale/ram", body.clone()).await.assert_error(409, "not_applicable");
+    assert!(!node.conf(104).unwrap().contains("pending"), "{:?}", node.calls());
+    node.hook("set", &waits.replace("exit 0", "fail 'CT is locked (backup)'"));
+    let reply = node.post("/scale/ram", body).await;
+    reply.assert_error(409, "not_applicable");
+    assert!(reply.message().contains("it waits for the next start"), "{reply:?}");
+}
+
 #[tokio::test]
 async fn a_container_that_somebody_else_made_meanwhile_is_not_destroyed() {
     let node = Node::new();

@@ -24,6 +24,8 @@ pub enum StorageKind {
     LvmThin,
     /// A directory with raw images: no snapshots.
     Dir,
+    /// A ZFS pool: snapshots, of which only the newest can be rolled back to.
+    ZfsPool,
     /// A directory with one directory per volume: snapshots are copies, and sizes are recorded but not enforced. Real
     /// containers are on such a storage.
     Tree,
@@ -40,7 +42,7 @@ pub struct Storage {
     pub size: Mebibytes,
 }
 
-/// What happens to the REST API's answers to calls that change something. The change itself is made in any case.
+/// What happens to the REST API's answers to calls that change something.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Answers {
@@ -51,6 +53,8 @@ pub enum Answers {
     GivenUp,
     /// The connection breaks.
     Lost,
+    /// Proxmox's proxy cannot reach the daemon behind it: status 595. Only then is the change not made.
+    Unreached,
 }
 
 /// The settings of a node.
@@ -82,6 +86,8 @@ pub struct NodeSettings {
     pub answers_to_changes: Answers,
     /// Whether a file system grows with its volume; if not, Proxmox prints a warning.
     pub filesystems_grow: bool,
+    /// Whether each task ends with a warning, which is a success.
+    pub tasks_warn: bool,
 }
 
 impl Default for NodeSettings {
@@ -106,14 +112,17 @@ impl Default for NodeSettings {
             volume_work_milliseconds: 0,
             answers_to_changes: Answers::Whole,
             filesystems_grow: true,
+            tasks_warn: false,
         }
     }
 }
 
 impl NodeSettings {
-    /// The major version that it claims to be; 0 if that is not a number.
-    pub fn major_version(&self) -> u32 {
-        self.pve_version.split('.').next().and_then(|number| number.parse().ok()).unwrap_or(0)
+    /// Whether it claims to be older than this release.
+    pub fn is_before(&self, release: (u32, u32)) -> bool {
+        let number = |part: &str| part.split('-').next().and_then(|number| number.parse().ok()).unwrap_or(0);
+        let mut parts = self.pve_version.split('.').map(number);
+        (parts.next().unwrap_or(0), parts.next().unwrap_or(0)) < release
     }
 
     /// The settings of a node with real containers.

@@ -1,5 +1,6 @@
 //! Everything that a call works with.
 
+use std::cell::Cell;
 use std::io::Write;
 use std::time::Duration;
 
@@ -30,6 +31,8 @@ pub struct Machine {
     pub user: String,
     /// Called with the name of each task when it begins.
     pub on_task: Option<TaskListener>,
+    /// How many warnings its tasks have ended with.
+    pub warnings: Cell<u32>,
 }
 
 /// Receives the name of a task when it begins.
@@ -59,6 +62,7 @@ impl Machine {
             settings,
             user: "root@pam".to_owned(),
             on_task: None,
+            warnings: Cell::new(0),
         })
     }
 

@@ -98,5 +98,14 @@ fn try_command(
         return Err(PctError::Parameters { errors, exit: DIED });
     }
     let machine = Machine::open(layout)?;
-    (command.run)(&mut Call { machine: &machine, words, terminal })
+    let status = (command.run)(&mut Call { machine: &machine, words, terminal })?;
+    let warnings = machine.warnings.get();
+    if warnings == 0 {
+        return Ok(status);
+    }
+    writeln!(terminal.err, "Task finished with {warnings} warning(s)!")?;
+    // A task that ended with warnings has succeeded, but Proxmox VE 6 exits with 0 only if it ended with `OK`. A
+    // resize does not exit by how its task ended.
+    let is_failure = machine.settings.is_before((7, 0)) && command.name != "resize";
+    Ok(if is_failure { DIED } else { status })
 }

@@ -98,6 +98,11 @@ fn version(machine: &Machine) -> Value {
     json!({"release": release, "repoid": "51304a7ed0", "version": version})
 }
 
+/// A value as text, whether it is a number or a string.
+pub(crate) fn text_of(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
 /// Parses an id.
 ///
 /// # Errors
@@ -173,7 +178,7 @@ fn resources(machine: &Machine, kind: Option<&str>) -> Result<Value, PctError> {
         _ => Vec::new(),
     };
     for entry in list.iter_mut().filter_map(Value::as_object_mut) {
-        let id = entry.get("vmid").map(Value::to_string).unwrap_or_default();
+        let id = entry.get("vmid").map(text_of).unwrap_or_default();
         entry.insert("id".to_owned(), json!(format!("lxc/{id}")));
         entry.insert("node".to_owned(), json!(machine.settings.name));
         if let Some(cpus) = entry.remove("cpus") {

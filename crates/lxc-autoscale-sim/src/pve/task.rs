@@ -50,9 +50,14 @@ pub fn run_worker(
         begun(&upid);
     }
     let mut tee = Tee { out, log };
-    let result = work(&mut tee);
+    let mut result = work(&mut tee);
+    if result.is_ok() && machine.settings.tasks_warn {
+        result = Ok(writeln!(tee, "WARN: this node warns of everything")?);
+        machine.warnings.set(machine.warnings.get() + 1);
+    }
     let Tee { mut log, .. } = tee;
     match result {
+        Ok(()) if machine.settings.tasks_warn => Ok(writeln!(log, "TASK WARNINGS: 1")?),
         Ok(()) => Ok(writeln!(log, "TASK OK")?),
         Err(error @ PctError::Output(_)) => Err(error),
         Err(error) => {

@@ -74,5 +74,15 @@ pub fn vmstatus(
     };
     set("disk", json!(disk));
     set("maxdisk", json!(maxdisk));
+    if machine.settings.is_before((7, 0)) {
+        status.values_mut().for_each(as_string);
+    }
     Ok(status)
+}
+
+/// Proxmox VE 6 gives many whole numbers as strings.
+pub fn as_string(value: &mut Value) {
+    if value.is_u64() || value.is_i64() {
+        *value = json!(value.to_string());
+    }
 }

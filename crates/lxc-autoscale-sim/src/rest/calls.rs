@@ -179,7 +179,7 @@ fn check_privileges(
             storages_of(machine, id)?
                 .iter()
                 .try_for_each(|storage| need(&format!("/storage/{storage}"), "Datastore.AllocateSpace"))?;
-            if machine.settings.major_version() < 8 {
+            if machine.settings.is_before((8, 0)) {
                 return Ok(());
             }
             bridges_of(machine, id)?

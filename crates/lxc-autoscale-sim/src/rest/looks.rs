@@ -11,6 +11,7 @@ use super::task_looks;
 use super::wrap::Failure;
 use crate::pve::Machine;
 use crate::pve::pvesh;
+use crate::pve::vmstatus::as_string;
 
 /// Answers a call. `path` is the whole path, `machine` the node that it names or the one that was asked, `cluster`
 /// all nodes.
@@ -68,7 +69,7 @@ pub(super) fn look(
             let asked = if path[0] == "cluster" { cluster } else { std::slice::from_ref(machine) };
             let mut list = all(asked, path, given.get("type").map(String::as_str))?;
             // Entries that the caller may not see are silently omitted.
-            list.retain(|entry| audit(&entry["vmid"].to_string()).is_ok());
+            list.retain(|entry| audit(&pvesh::text_of(&entry["vmid"])).is_ok());
             Ok(Value::Array(list))
         }
         ["nodes"] => Ok(Value::Array(all(cluster, path, None)?)),
@@ -185,9 +186,14 @@ fn snapshots(machine: &Machine, id: &str) -> Result<Value, Failure> {
         });
         if let Some(time) = section.get("snaptime").and_then(|time| time.parse::<i64>().ok()) {
             entry["snaptime"] = json!(time);
+            if machine.settings.is_before((7, 0)) {
+                as_string(&mut entry["snaptime"]);
+            }
         }
-        if let Some(parent) = section.get("parent") {
-            entry["parent"] = json!(parent);
+        for key in ["parent", "snapstate"] {
+            if let Some(value) = section.get(key) {
+                entry[key] = json!(value);
+            }
         }
         list.push(entry);
     }

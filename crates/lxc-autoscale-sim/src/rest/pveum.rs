@@ -52,7 +52,7 @@ fn act(layout: &NodeLayout, words: &[&str]) -> Result<String, PctError> {
             };
             let privileges = option(options, "privs").unwrap_or_default();
             let names = || privileges.split([' ', ',']).filter(|name| !name.is_empty());
-            let is_old = NodeSettings::load(layout)?.major_version() < 8;
+            let is_old = NodeSettings::load(layout)?.is_before((8, 0));
             let is_known = |name: &str| PRIVILEGES.contains(&name) && !(is_old && name == SDN_USE);
             if let Some(bad) = names().find(|name| !is_known(name)) {
                 return failed(format!("invalid privilege '{bad}'"));

@@ -102,7 +102,6 @@ struct Served {
     own: Member,
     /// All nodes: this one, and those it forwards calls to.
     cluster: Vec<Member>,
-    pve_version: String,
     log: Option<std::fs::File>,
     tasks: Tasks,
 }
@@ -138,13 +137,7 @@ impl RestServer {
         let listener =
             TcpListener::bind(address).await.map_err(|source| RestError::Listen { address, source })?;
         let address = listener.local_addr().map_err(|source| RestError::Listen { address, source })?;
-        let node = Arc::new(Served {
-            own,
-            cluster,
-            pve_version: settings.pve_version,
-            log,
-            tasks: Tasks::default(),
-        });
+        let node = Arc::new(Served { own, cluster, log, tasks: Tasks::default() });
         Ok(Self { listener, address, node, tls: Arc::new(tls) })
     }
 
@@ -185,6 +178,10 @@ async fn connection(stream: TcpStream, acceptor: TlsAcceptor, node: Arc<Served>)
 impl Served {
     async fn respond(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Lost> {
         let changes = request.method() != Method::GET;
+        let settings = NodeSettings::load(&self.own.layout).unwrap_or_default();
+        if changes && settings.answers_to_changes == Answers::Unreached {
+            return Ok(plain(595, "No route to host"));
+        }
         let response = self.respond_to(request).await;
         let settings = NodeSettings::load(&self.own.layout).unwrap_or_default();
         match settings.answers_to_changes {
@@ -221,8 +218,9 @@ impl Served {
             }
         };
         let result = self.answer(request, rest, access, who).await;
-        let says_message = says_message(&self.pve_version);
-        finish(wrap(result, format, says_message))
+        // Putting the text into the body came with the release of libpve-http-server-perl in 8.4.
+        let settings = NodeSettings::load(&self.own.layout).unwrap_or_default();
+        finish(wrap(result, format, !settings.is_before((8, 4))))
     }
 
     async fn answer(
@@ -355,12 +353,6 @@ fn split_format(path: &str) -> Option<(Format, &str)> {
     let rest = path.strip_prefix("/api2/")?;
     let json = rest.strip_prefix("json").map(|rest| (Format::Json, rest));
     json.or_else(|| rest.strip_prefix("extjs").map(|rest| (Format::Extjs, rest)))
-}
-
-/// Putting the text into the body came with the release of libpve-http-server-perl in 8.4.
-fn says_message(version: &str) -> bool {
-    let mut numbers = version.split('.').map(|number| number.parse::<u32>().unwrap_or(0));
-    (8, 4) <= (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
 fn from_form(text: &str) -> BTreeMap<String, String> {

@@ -56,6 +56,7 @@ impl<'a> Task<'a> {
         let last = log.lines().last().unwrap_or_default();
         match last.strip_prefix("TASK ") {
             Some("OK") => Some("OK".to_owned()),
+            Some(rest) if rest.starts_with("WARNINGS: ") => Some(rest.to_owned()),
             Some(rest) => rest.strip_prefix("ERROR: ").map(str::to_owned),
             // Its process is gone, and left no result.
             None if self.number(2) != u64::from(std::process::id()) => Some("unexpected status".to_owned()),

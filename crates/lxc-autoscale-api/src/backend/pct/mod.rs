@@ -96,6 +96,23 @@ impl PctHost {
         Ok(())
     }
 
+    /// Sets or removes an option of a container.
+    ///
+    /// Before Proxmox VE 8.3, what a running container refuses stays in its configuration as a pending change, and would
+    /// come into force at the next start. It is taken back.
+    async fn set(&self, vmid: Vmid, option: &'static str, call: Call) -> Result<(), BackendError> {
+        let detail = match self.change(call).await {
+            Err(BackendError::NotApplicable { detail, .. }) => detail,
+            ended => return ended,
+        };
+        let taken_back = match self.read_config(vmid).await {
+            Ok(bytes) if !files::settings(vmid, &bytes).pending.contains_key(option) => Ok(()),
+            Ok(_) => self.change(Call::new(Kind::Change, "set", vmid).arg("--revert").arg(option)).await,
+            Err(error) => Err(error),
+        };
+        Err(BackendError::refused_value(vmid, detail, taken_back))
+    }
+
     /// Why a container has no configuration file.
     async fn absent(&self, vmid: Vmid) -> BackendError {
         let directory = self.paths.pve.join("lxc");
@@ -275,21 +292,23 @@ impl ContainerHost for PctHost {
         Box::pin(async move {
             let call = Call::new(Kind::Query, "listsnapshot", vmid);
             let printed = self.runner.run(&call).await?;
-            parse::snapshot_list(&printed.stdout, &TimeZone::system())
-                .map_err(|detail| BackendError::Unreadable { command: call.shown(), detail })
+            let list = parse::snapshot_list(&printed.stdout, &TimeZone::system())
+                .map_err(|detail| BackendError::Unreadable { command: call.shown(), detail })?;
+            Ok(parse::with_states(list, &self.read_config(vmid).await?))
         })
     }
 
     fn set_cores(&self, vmid: Vmid, cores: u32) -> Answer<'_, ()> {
-        Box::pin(self.change(Call::new(Kind::Change, "set", vmid).arg("-cores").arg(cores)))
+        Box::pin(self.set(vmid, "cores", Call::new(Kind::Change, "set", vmid).arg("-cores").arg(cores)))
     }
 
     fn set_cpulimit(&self, vmid: Vmid, cores: Option<f64>) -> Answer<'_, ()> {
         let call = Call::new(Kind::Change, "set", vmid);
-        Box::pin(self.change(match cores {
+        let call = match cores {
             Some(cores) => call.arg("-cpulimit").arg(cores),
             None => call.arg("-delete").arg("cpulimit"),
-        }))
+        };
+        Box::pin(self.set(vmid, "cpulimit", call))
     }
 
     fn remove_cores(&self, vmid: Vmid) -> Answer<'_, ()> {
@@ -297,11 +316,20 @@ impl ContainerHost for PctHost {
     }
 
     fn set_memory(&self, vmid: Vmid, memory: Mebibytes) -> Answer<'_, ()> {
-        Box::pin(self.change(Call::new(Kind::Change, "set", vmid).arg("-memory").arg(memory.get())))
+        let call = Call::new(Kind::Change, "set", vmid).arg("-memory").arg(memory.get());
+        Box::pin(self.set(vmid, "memory", call))
     }
 
     fn set_tags<'a>(&'a self, vmid: Vmid, tags: &'a [String]) -> Answer<'a, ()> {
         Box::pin(self.change(Call::new(Kind::Change, "set", vmid).arg("-tags").arg(tags.join(";"))))
+    }
+
+    fn remove_notes(&self, vmid: Vmid) -> Answer<'_, ()> {
+        Box::pin(self.change(Call::new(Kind::Change, "set", vmid).arg("-delete").arg("description")))
+    }
+
+    fn unprotect(&self, vmid: Vmid) -> Answer<'_, ()> {
+        Box::pin(self.change(Call::new(Kind::Change, "set", vmid).arg("-protection").arg(0)))
     }
 
     fn grow_rootfs(&self, vmid: Vmid, gib: u32) -> Answer<'_, Grown> {
@@ -339,6 +367,9 @@ impl ContainerHost for PctHost {
         let mut call = Call::new(Kind::Long, "clone", order.source).arg(order.target);
         if let Some(snapshot) = &order.snapshot {
             call = call.arg("--snapname").arg(snapshot);
+        }
+        if let Some(notes) = &order.notes {
+            call = call.arg("--description").private(notes.clone());
         }
         // Booleans are passed with a value: a bare flag would swallow the argument after it.
         Box::pin(self.change(call.arg("--hostname").arg(&order.hostname).arg("--full").arg(1)))

@@ -7,6 +7,8 @@
 use std::io;
 use std::path::Path;
 
+use super::run::ELIDED;
+
 /// The procfs of this machine: the processes are real even if the node is simulated.
 pub(super) const PROCFS: &str = "/proc";
 
@@ -31,13 +33,22 @@ pub(super) fn is_running(proc: &Path, command: &str) -> io::Result<bool> {
 }
 
 /// Whether a command line from procfs, whose arguments each end with a zero byte, ends with these words. (A
-/// description is one argument of several words.)
+/// description is one argument of several words.) A word that was elided stands for any number of words.
 fn ends_in(line: &[u8], wanted: &[&str]) -> bool {
     let words: Vec<&[u8]> =
         line.strip_suffix(&[0]).unwrap_or(line).split(|byte| [0, b' '].contains(byte)).collect();
     let wanted: Vec<&[u8]> = wanted.iter().map(|word| word.as_bytes()).collect();
-    // The program itself must come before them.
-    wanted.len() < words.len() && !wanted.is_empty() && words.ends_with(&wanted)
+    let mut parts = wanted.split(|word| *word == ELIDED.as_bytes());
+    let first = parts.next().unwrap_or_default();
+    let Some(last) = parts.next_back() else {
+        // The program itself must come before them.
+        return wanted.len() < words.len() && !wanted.is_empty() && words.ends_with(&wanted);
+    };
+    // Only one argument of a call is ever elided.
+    let Some(before) = words.len().checked_sub(last.len()).filter(|_| words.ends_with(last)) else {
+        return false;
+    };
+    words[..before].iter().enumerate().skip(1).any(|(at, _)| words[at..before].starts_with(first))
 }
 
 /// Whether a command line from procfs is the title of a worker for a call of these words: a verb, and the id of the
@@ -90,6 +101,14 @@ mod tests {
         let described = b"/usr/sbin/pct\x00snapshot\x00104\x00mine\x00--description\x00made by us\x00";
         let wanted = "snapshot 104 mine --description made by us".split(' ').collect::<Vec<_>>();
         assert!(ends_in(described, &wanted) && !ends_in(described, &wanted[..4]));
+        let copied = b"/usr/sbin/pct\x00clone\x00104\x00105\x00--description\x00some private\nnotes\x00--full\x001\x00";
+        for (command, found) in [
+            ("clone 104 105 --description \u{2026} --full 1", true),
+            ("clone 104 106 --description \u{2026} --full 1", false),
+            ("clone 104 105 --description \u{2026} --full 0", false),
+        ] {
+            assert_eq!(ends_in(copied, &command.split(' ').collect::<Vec<_>>()), found, "{command}");
+        }
         assert!(!ends_in(b"", &["set"]));
         assert!(!ends_in(b"set\x00104\0", &["set", "104"]), "no program before it");
     }

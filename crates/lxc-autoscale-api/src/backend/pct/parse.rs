@@ -1,12 +1,15 @@
 //! Parses the output of `pct` and the node's files.
 
+use std::collections::BTreeMap;
+
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use lxc_autoscale_core::RecordTime;
-use lxc_autoscale_core::api::SnapshotInfo;
+use lxc_autoscale_core::api::{SnapshotInfo, SnapshotState};
 use lxc_autoscale_core::container_config::ContainerConfig;
 
 use crate::backend::identity::hardware_addresses;
+use crate::backend::snapstate;
 use crate::backend::volumes::volumes;
 use crate::backend::{ContainerIdentity, Stored, digest};
 
@@ -41,7 +44,14 @@ pub(super) fn snapshot_list(text: &str, zone: &TimeZone) -> Result<Vec<SnapshotI
         }
         ancestors.push((indent, name.to_owned()));
         let (created, description) = time_and_description(rest.trim(), zone);
-        snapshots.push(SnapshotInfo { name: name.to_owned(), created, description, parent, current: false });
+        snapshots.push(SnapshotInfo {
+            name: name.to_owned(),
+            created,
+            description,
+            parent,
+            current: false,
+            state: SnapshotState::Complete,
+        });
     }
     if let Some(name) = current_parent
         && let Some(snapshot) = snapshots.iter_mut().find(|snapshot| snapshot.name == name)
@@ -80,19 +90,79 @@ pub(super) fn stored(bytes: &[u8]) -> (Stored, Vec<String>) {
     let (config, unreadable) = ContainerConfig::parse(text);
     let current_section = text.lines().take_while(|line| !line.starts_with('['));
     let parent = current_section.filter_map(|line| line.strip_prefix("parent:")).last();
+    let states = snapshot_states(text);
     let snapshots = text.lines().filter_map(section_name).filter(|name| !name.contains(':'));
+    let notes = notes(text);
     let volumes = volumes(text);
     let identity = ContainerIdentity::new(&config, &volumes, hardware_addresses(text));
     let stored = Stored {
         config,
         parent: parent.map(|name| name.trim().to_owned()),
         snapshots: snapshots.map(str::to_owned).collect(),
+        incomplete: states.into_iter().filter(|(_, state)| *state != SnapshotState::Complete).collect(),
         volumes,
         digest: digest(bytes),
         home: String::new(),
         identity,
+        notes,
     };
     (stored, unreadable.iter().map(ToString::to_string).collect())
+}
+
+/// The notes of a container: the comment lines of its current section, percent-encoded by Proxmox.
+fn notes(text: &str) -> Option<String> {
+    let current_section = text.lines().take_while(|line| !line.starts_with('['));
+    let lines: Vec<String> = current_section.filter_map(|line| line.strip_prefix('#')).map(decoded).collect();
+    (!lines.is_empty()).then(|| lines.join("\n"))
+}
+
+/// Percent-decodes a text; what is no escape is kept.
+fn decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, tail)) = rest.split_first() {
+        let code = tail.get(..2).filter(|_| first == b'%').and_then(|code| std::str::from_utf8(code).ok());
+        let code = code.filter(|code| !code.starts_with('+'));
+        if let Some(byte) = code.and_then(|code| u8::from_str_radix(code, 16).ok()) {
+            bytes.push(byte);
+            rest = &tail[2..];
+        } else {
+            bytes.push(first);
+            rest = tail;
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Adds to a list of snapshots, which does not show it, whether each is complete. One that the configuration does not
+/// contain any more was removed after it was listed.
+pub(super) fn with_states(mut list: Vec<SnapshotInfo>, config: &[u8]) -> Vec<SnapshotInfo> {
+    let states = snapshot_states(&String::from_utf8_lossy(config));
+    list.retain_mut(|snapshot| match states.get(&snapshot.name) {
+        Some(state) => {
+            snapshot.state = *state;
+            true
+        }
+        None => false,
+    });
+    list
+}
+
+/// The states of all snapshots in a configuration.
+fn snapshot_states(text: &str) -> BTreeMap<String, SnapshotState> {
+    let mut states = BTreeMap::new();
+    let mut section = None;
+    for line in text.lines() {
+        if let Some(name) = section_name(line) {
+            section = Some(name).filter(|name| !name.contains(':'));
+            if let Some(name) = section {
+                states.insert(name.to_owned(), SnapshotState::Complete);
+            }
+        } else if let (Some(name), Some(snapstate)) = (section, line.strip_prefix("snapstate:")) {
+            states.insert(name.to_owned(), snapstate::state(Some(snapstate.trim())));
+        }
+    }
+    states
 }
 
 /// Parses the settings in the section of a snapshot; `None` if there is none of that name.
@@ -200,6 +270,33 @@ mod tests {
         assert_eq!(unreadable, [""; 0]);
         assert_eq!(stored.parent.as_deref(), Some("two"));
         assert_eq!(stored.snapshots, ["one", "two"]);
+    }
+
+    #[test]
+    fn notes_are_the_comments_of_the_current_section() {
+        let read = |text: &str| stored(text.as_bytes()).0.notes;
+        assert_eq!(read("memory: 9\n\n[one]\n#of the snapshot\n"), None);
+        let text = "#web tier%3A blue, 100%25 %+1 %zz %C3%A9\n#second%\nmemory: 9\n[one]\n#of the snapshot\n";
+        assert_eq!(read(text).as_deref(), Some("web tier: blue, 100% %+1 %zz é\nsecond%"));
+    }
+
+    /// What Proxmox leaves if it is interrupted; `pct listsnapshot` shows nothing of it.
+    #[test]
+    fn incomplete_snapshots_are_known_by_their_sections() {
+        let text = "snapstate: prepare\n\n[one]\n#snapstate: delete\nmemory: 9\n\n[two]\nsnapstate: prepare\n\n\
+                    [three]\nsnapstate: delete\n\n[pve:pending]\nsnapstate: prepare\n";
+        let (stored, _) = stored(text.as_bytes());
+        let state = |name: &str| stored.snapshot(name);
+        assert_eq!(state("one"), Some(SnapshotState::Complete));
+        assert_eq!(state("two"), Some(SnapshotState::HalfMade));
+        assert_eq!(state("three"), Some(SnapshotState::HalfRemoved));
+        assert_eq!((state("pve:pending"), stored.incomplete.len()), (None, 2));
+        let tree = "`-> one    2026-11-23 18:40:23     no-description\n\
+                    `-> two    2026-11-23 18:42:35     no-description\n\
+                    `-> gone   2026-11-23 18:42:51     no-description\n";
+        let list = with_states(snapshot_list(tree, &TimeZone::UTC).unwrap(), text.as_bytes());
+        let rows: Vec<_> = list.iter().map(|found| (found.name.as_str(), found.state)).collect();
+        assert_eq!(rows, [("one", SnapshotState::Complete), ("two", SnapshotState::HalfMade)]);
     }
 
     #[test]

@@ -25,6 +25,12 @@ use crate::config::PctConfig;
 /// The PATH for the program and everything it starts.
 const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// The exit code of a call whose task did not end with `OK`.
+const WORKER_FAILED: i32 = 255;
+
+/// What a call is shown with in place of a private argument.
+pub(super) const ELIDED: &str = "…";
+
 /// How long a call may take, and whether it changes anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -42,6 +48,8 @@ pub(super) struct Call {
     command: &'static str,
     vmid: Vmid,
     arguments: Vec<String>,
+    /// The arguments as they are shown, and recorded before the call.
+    shown: Vec<String>,
     kind: Kind,
     /// How long the program itself may wait, in addition to the time limit of its kind.
     waits: Duration,
@@ -49,12 +57,20 @@ pub(super) struct Call {
 
 impl Call {
     pub(super) fn new(kind: Kind, command: &'static str, vmid: Vmid) -> Self {
-        Self { command, vmid, arguments: Vec::new(), kind, waits: Duration::ZERO }
+        Self { command, vmid, arguments: Vec::new(), shown: Vec::new(), kind, waits: Duration::ZERO }
     }
 
     /// Adds a positional argument, or the value of an option.
     pub(super) fn arg(mut self, argument: impl Display) -> Self {
         self.arguments.push(argument.to_string());
+        self.shown.push(argument.to_string());
+        self
+    }
+
+    /// Adds the value of an option that is long, and concerns nobody who reads logs.
+    pub(super) fn private(mut self, argument: String) -> Self {
+        self.arguments.push(argument);
+        self.shown.push(ELIDED.to_owned());
         self
     }
 
@@ -68,7 +84,7 @@ impl Call {
     pub(super) fn shown(&self) -> String {
         let vmid = self.vmid.to_string();
         let mut words = vec!["pct", self.command, &vmid];
-        words.extend(self.arguments.iter().map(String::as_str));
+        words.extend(self.shown.iter().map(String::as_str));
         words.join(" ")
     }
 }
@@ -222,7 +238,7 @@ fn judged(
     };
     let status = ended.map_err(lost)?;
     let (stdout, stderr) = (stdout.text().map_err(lost)?, stderr.text().map_err(lost)?);
-    if status.success() {
+    if status.success() || call.kind != Kind::Query && has_only_warned(status, &stderr) {
         return Ok(Printed { stdout, stderr });
     }
     if status.code().is_none() && call.kind != Kind::Query {
@@ -230,6 +246,15 @@ fn judged(
         return Err(BackendError::AnswerLost { command: call.shown(), detail: status.to_string() });
     }
     Err(texts::classify(call.vmid, &call.shown(), &status.to_string(), &stderr))
+}
+
+/// Whether the call failed only because its task ended with warnings, as it does on Proxmox VE 6. The task has then
+/// succeeded; since 7, the exit code says so. An error would be printed in place of this line, or after it.
+fn has_only_warned(status: ExitStatus, stderr: &str) -> bool {
+    let last = stderr.lines().rfind(|line| !line.trim().is_empty()).map(str::trim);
+    let number = last.and_then(|line| line.strip_prefix("Task finished with ")?.strip_suffix(" warning(s)!"));
+    status.code() == Some(WORKER_FAILED)
+        && number.is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

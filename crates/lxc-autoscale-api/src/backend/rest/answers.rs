@@ -13,7 +13,7 @@ use lxc_autoscale_core::{RecordTime, Vmid};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use crate::backend;
+use crate::backend::{self, snapstate};
 
 /// An entry of `/nodes/{node}/lxc`, or the answer of `/status/current`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -73,6 +73,12 @@ pub(super) fn parent(answer: &ConfigAnswer) -> Option<String> {
     answer.get("parent").and_then(Value::as_str).map(str::to_owned)
 }
 
+/// The notes of the container.
+pub(super) fn notes(answer: &ConfigAnswer) -> Option<String> {
+    let notes = answer.get("description").and_then(Value::as_str).map(|text| text.trim_end_matches('\n'));
+    notes.filter(|text| !text.is_empty()).map(str::to_owned)
+}
+
 /// Proxmox's digest of the whole file; without one, a digest of the answer.
 pub(super) fn digest(answer: &ConfigAnswer) -> String {
     let told = answer.get("digest").and_then(Value::as_str).map(str::to_owned);
@@ -109,11 +115,23 @@ pub(super) struct PendingAnswer {
     delete: Option<Value>,
 }
 
+impl PendingAnswer {
+    /// Whether a change of this option waits for the next start.
+    pub(super) fn is_change_of(&self, option: &str) -> bool {
+        self.key == option && (self.pending.is_some() || self.is_removed())
+    }
+
+    fn is_removed(&self) -> bool {
+        // A number, or a string on old versions; 2 if it is forced.
+        self.delete.as_ref().is_some_and(|delete| *delete != 0 && *delete != "0")
+    }
+}
+
 /// All settings of a container.
 pub(super) fn settings(vmid: Vmid, answer: &ConfigAnswer, pending: Vec<PendingAnswer>) -> ContainerSettings {
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let waits = |entry: PendingAnswer| {
-        let is_removed = entry.delete.is_some_and(|delete| text(&delete) != "0");
+        let is_removed = entry.is_removed();
         let set = entry.pending.as_ref().map(|value| PendingSetting::Set(text(value)));
         let waits = if is_removed { Some(PendingSetting::Removed) } else { set };
         waits.map(|waits| (entry.key, waits))
@@ -178,6 +196,8 @@ pub(super) struct SnapshotAnswer {
     description: Option<String>,
     #[serde(default)]
     parent: Option<String>,
+    #[serde(default)]
+    snapstate: Option<String>,
 }
 
 /// Name of the entry for the present state.
@@ -196,6 +216,7 @@ pub(super) fn snapshots(mut answer: Vec<SnapshotAnswer>, zone: &TimeZone) -> Vec
         current: present.as_deref() == Some(&entry.name),
         description: entry.description.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()),
         parent: entry.parent,
+        state: snapstate::state(entry.snapstate.as_deref()),
         name: entry.name,
     };
     answer.into_iter().map(info).collect()
@@ -211,6 +232,7 @@ impl SnapshotAnswer {
 #[cfg(test)]
 mod tests {
     use lxc_autoscale_core::Mebibytes;
+    use lxc_autoscale_core::api::SnapshotState;
     use proptest::prelude::*;
     use serde_json::json;
 
@@ -277,7 +299,8 @@ mod tests {
     #[test]
     fn recorded_snapshots_are_read() {
         let answer = serde_json::from_value(json!([
-            {"name": "bad-name", "parent": "before_scale", "snaptime": 1_795_459_371, "description": ""},
+            {"name": "bad-name", "parent": "before_scale", "snaptime": 1_795_459_371, "description": "",
+             "snapstate": "prepare"},
             {"snaptime": "1795459355", "description": "two words\n", "name": "before_scale"},
             {"digest": "8e49", "description": "You are here!", "running": 1, "parent": "before_scale", "name": "current"}
         ]));
@@ -295,6 +318,7 @@ mod tests {
                 ("bad-name", Some("before_scale"), None, false)
             ]
         );
+        assert_eq!([found[0].state, found[1].state], [SnapshotState::Complete, SnapshotState::HalfMade]);
         assert_eq!(found[0].created.unwrap().to_string(), "2026-11-23T18:42:35+00:00");
     }
 

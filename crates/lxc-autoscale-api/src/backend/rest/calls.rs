@@ -10,6 +10,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::RestHost;
+use super::answers::PendingAnswer;
 use super::client::{About, Ask};
 use super::task::{ListedTask, PrintedLine, Progress, TaskStatus, Upid};
 use crate::backend::watch::{self, Call, Standing};
@@ -30,8 +31,27 @@ pub(super) struct Overdue {
 }
 
 impl RestHost {
-    /// Makes a change that is complete when it is answered.
+    /// Sets an option of a container, or removes it with the key `delete`.
+    ///
+    /// Before Proxmox VE 8.3, what a running container refuses stays in its configuration as a pending change, and would
+    /// come into force at the next start. It is taken back.
     pub(super) async fn set(&self, vmid: Vmid, key: &'static str, value: String) -> Result<(), BackendError> {
+        let option = if key == "delete" { value.clone() } else { key.to_owned() };
+        let detail = match self.put(vmid, key, value).await {
+            Err(BackendError::NotApplicable { detail, .. }) => detail,
+            ended => return ended,
+        };
+        let pending: Result<Vec<PendingAnswer>, _> = self.look_at(vmid, "/pending", Vec::new()).await;
+        let taken_back = match pending {
+            Ok(pending) if !pending.iter().any(|entry| entry.is_change_of(&option)) => Ok(()),
+            Ok(_) => self.put(vmid, "revert", option).await,
+            Err(error) => Err(error),
+        };
+        Err(BackendError::refused_value(vmid, detail, taken_back))
+    }
+
+    /// Makes a change that is complete when it is answered.
+    async fn put(&self, vmid: Vmid, key: &'static str, value: String) -> Result<(), BackendError> {
         self.refuse_while_overdue(vmid).await?;
         let ask = Ask {
             method: Method::PUT,

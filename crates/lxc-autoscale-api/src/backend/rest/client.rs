@@ -149,7 +149,7 @@ impl Client {
             answer => answer,
         };
         let answer = answer.map_err(|error| {
-            let detail = ErrorChain(&error).to_string();
+            let detail = without_address(&ErrorChain(&error).to_string());
             if error.is_connect() { unreachable(ask, detail) } else { unanswered(ask, detail) }
         })?;
         let status = answer.status().as_u16();
@@ -178,6 +178,12 @@ impl Client {
         }
         request.uri(url).body(Full::new(body)).map_err(|error| unreachable(ask, error.to_string()))
     }
+}
+
+/// The text of an error without the address of the documentation of rustls, which is for programmers.
+fn without_address(text: &str) -> String {
+    let words = text.split(' ').filter(|word| !word.starts_with("https://docs.rs/"));
+    words.collect::<Vec<_>>().join(" ").trim_end_matches(':').to_owned()
 }
 
 fn opened(ask: &Ask, body: &[u8]) -> Result<Value, BackendError> {
@@ -236,5 +242,19 @@ fn unreadable(ask: &Ask, why: &str) -> BackendError {
         BackendError::Unreadable { command: ask.shown(), detail }
     } else {
         lost(ask, format!("it cannot be understood: {detail}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_address_for_programmers_is_told() {
+        let address = "https://docs.rs/rustls/latest/rustls/manual/_03_howto/index.html#unexpected-eof";
+        let told =
+            without_address(&format!("peer closed connection without sending TLS close_notify: {address}"));
+        assert_eq!(told, "peer closed connection without sending TLS close_notify");
+        assert_eq!(without_address("connection refused: 1"), "connection refused: 1");
     }
 }

@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use hyper::Method;
 use jiff::tz::TimeZone;
-use lxc_autoscale_core::api::{ClusterStatus, ContainerSettings, HealthCheck, HealthState, SnapshotInfo};
+use lxc_autoscale_core::api::{
+    ClusterStatus, ContainerSettings, HealthCheck, HealthState, SnapshotInfo, SnapshotState,
+};
 use lxc_autoscale_core::container_config::ContainerConfig;
 use lxc_autoscale_core::{ErrorChain, Mebibytes, Vmid, count};
 use serde::Deserialize;
@@ -260,12 +262,15 @@ impl ContainerHost for RestHost {
             for line in unreadable {
                 tracing::warn!(%vmid, %line, "a line of the container's configuration cannot be read");
             }
-            let snapshots = self.snapshots(vmid).await?;
-            let snapshots = snapshots.into_iter().map(|found| found.name).collect();
+            let found = self.snapshots(vmid).await?;
+            let incomplete = found.iter().filter(|found| found.state != SnapshotState::Complete);
+            let incomplete = incomplete.map(|found| (found.name.clone(), found.state)).collect();
+            let snapshots = found.into_iter().map(|found| found.name).collect();
             let (parent, digest) = (answers::parent(&answer), answers::digest(&answer));
             let (volumes, home) = (volumes(&text), self.home(vmid));
             let identity = ContainerIdentity::new(&config, &volumes, hardware_addresses(&text));
-            Ok(Stored { config, parent, snapshots, volumes, digest, home, identity })
+            let notes = answers::notes(&answer);
+            Ok(Stored { config, parent, snapshots, incomplete, volumes, digest, home, identity, notes })
         })
     }
 
@@ -366,6 +371,14 @@ impl ContainerHost for RestHost {
         Box::pin(self.set(vmid, "tags", tags.join(";")))
     }
 
+    fn remove_notes(&self, vmid: Vmid) -> Answer<'_, ()> {
+        Box::pin(self.set(vmid, "delete", "description".to_owned()))
+    }
+
+    fn unprotect(&self, vmid: Vmid) -> Answer<'_, ()> {
+        Box::pin(self.set(vmid, "protection", "0".to_owned()))
+    }
+
     fn grow_rootfs(&self, vmid: Vmid, gib: u32) -> Answer<'_, Grown> {
         let parameters = vec![("disk", "rootfs".to_owned()), ("size", format!("+{gib}G"))];
         Box::pin(async move {
@@ -408,6 +421,7 @@ impl ContainerHost for RestHost {
             ("full", "1".to_owned()),
         ];
         parameters.extend(order.snapshot.as_ref().map(|name| ("snapname", name.to_string())));
+        parameters.extend(order.notes.clone().map(|notes| ("description", notes)));
         Box::pin(async move {
             let path = self.of(order.source, "/clone");
             self.long(order.source, Method::POST, path, parameters).await?;

@@ -129,7 +129,7 @@ pub(super) async fn settle_clone(
             marked
         }
         Some(_) => {
-            let removed = clones::remove_copy(host, journal, target, hostname).await;
+            let removed = clones::remove_copy(host, journal, (source, target), hostname).await;
             may_pass |= matches!(&removed, Err(ActionError::Backend(error)) if error.is_locked());
             removed
         }

@@ -11,7 +11,7 @@ use super::super::table::End;
 use super::super::{Before, Task};
 use crate::actions::{ActionError, resize};
 use crate::audit::ToldEnd;
-use crate::backend::Stored;
+use crate::backend::{Stored, snapstate};
 use crate::error::ApiError;
 use crate::hundredths;
 
@@ -59,14 +59,12 @@ pub(super) fn settle_by_configuration(task: &Task, before: &Before, now: &Stored
             )
         }
         Task::CreateSnapshot { vmid, name } => {
-            let is_there = now.snapshots.iter().any(|snapshot| snapshot == name);
             let result = SnapshotCreated { vm_id: *vmid, snapshot_name: name.clone() };
-            settle_snapshot((*vmid, name), is_there, is_there, &result, now)
+            settle_snapshot((*vmid, name), true, &result, now)
         }
         Task::DeleteSnapshot { vmid, name } => {
-            let is_there = now.snapshots.iter().any(|snapshot| snapshot == name);
             let result = SnapshotDeleted { vm_id: *vmid, snapshot_name: name.clone() };
-            settle_snapshot((*vmid, name), is_there, !is_there, &result, now)
+            settle_snapshot((*vmid, name), false, &result, now)
         }
         Task::PruneSnapshots { vmid, .. } => {
             let left = if now.snapshots.is_empty() { "none".to_owned() } else { now.snapshots.join(", ") };
@@ -80,21 +78,32 @@ pub(super) fn settle_by_configuration(task: &Task, before: &Before, now: &Stored
     }
 }
 
-/// The outcome of creating or deleting a snapshot: it is there or it is not.
+/// The outcome of creating or deleting a snapshot: it is there or it is not. An incomplete one is neither.
 fn settle_snapshot(
     (vmid, name): (Vmid, &str),
-    is_there: bool,
-    is_reached: bool,
+    is_wanted: bool,
     result: &impl Serialize,
     now: &Stored,
 ) -> End {
-    let not = if is_there { "" } else { "not " };
+    let state = now.snapshot(name);
+    let lacks = state.and_then(snapstate::lacks);
+    let shown = match (state, lacks) {
+        (None, _) => "not there",
+        (Some(_), None) => "there",
+        (Some(_), Some(_)) => "incomplete",
+    };
     if let Some(lock) = &now.config.lock {
         return unknown(format!(
-            "snapshot `{name}` is {not}there, and container {vmid} is locked ({lock}); see `pct unlock`"
+            "snapshot `{name}` is {shown}, and container {vmid} is locked ({lock}); see `pct unlock`"
         ));
     }
-    reached(is_reached, !is_reached, result, format!("snapshot `{name}` of container {vmid} is {not}there"))
+    let found = format!("snapshot `{name}` of container {vmid} is {shown}");
+    if let Some(lacks) = lacks {
+        let found = format!("{found}: {lacks}; remove it with DELETE /snapshot/delete");
+        return failed(&ActionError::Interrupted { found });
+    }
+    let is_reached = state.is_some() == is_wanted;
+    reached(is_reached, !is_reached, result, found)
 }
 
 /// The outcome of a rollback, shown by the snapshot that the container descends from.

@@ -2,8 +2,8 @@
 //!
 //! All given options are first queued as pending; values equal to the present ones are dropped. On a running
 //! container, some options are applied live and some only need to be stored; the others stay pending. If a live
-//! change fails, nothing is stored, although what was applied before it stays in force (Proxmox since 8.3). On a
-//! stopped container, everything is stored.
+//! change fails, nothing is stored, although what was applied before it stays in force (Proxmox since 8.3; before
+//! that, the rest is stored, and what failed stays pending). On a stopped container, everything is stored.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;

@@ -26,7 +26,11 @@ pub(super) fn clone(call: &mut Call<'_, '_>) -> Result<u8, PctError> {
         return Err(PctError::died_without_file(text));
     }
     if machine.store.contains(new) {
-        let text = format!("CT {new} already exists on node '{}'", machine.settings.name);
+        let text = if machine.settings.is_before((7, 0)) {
+            format!("unable to create CT {new}: config file already exists")
+        } else {
+            format!("CT {new} already exists on node '{}'", machine.settings.name)
+        };
         return Err(PctError::died_without_file(text));
     }
     let _source_lock = machine.lock(id, call.terminal)?;
@@ -47,9 +51,13 @@ pub(super) fn clone(call: &mut Call<'_, '_>) -> Result<u8, PctError> {
         return Err(PctError::died(format!("Linked clone feature for '{volume}' is not available")));
     }
     if full && snapshot.is_none() && machine.is_running(id)? {
-        return Err(PctError::died_without_file(
-            "Cannot do full clones on a running container without snapshots",
-        ));
+        // Reworded in January 2026.
+        let text = if machine.settings.is_before((9, 2)) {
+            "Cannot do full clones on a running container without snapshots"
+        } else {
+            "Full clone of a running container is only possible from a snapshot"
+        };
+        return Err(PctError::died_without_file(text));
     }
     let request = Request {
         id,

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::Call;
+use crate::node::NodeSettings;
 use crate::pve::config::GuestConfig;
 use crate::pve::error::PctError;
 
@@ -35,9 +36,20 @@ pub(super) fn list(call: &mut Call<'_, '_>) -> Result<u8, PctError> {
 pub(super) fn listsnapshot(call: &mut Call<'_, '_>) -> Result<u8, PctError> {
     let id = call.id()?;
     let config = call.machine.load(id, call.terminal)?.config;
-    let text = snapshot_tree(&config, &TimeZone::system());
+    let text = snapshot_tree(&config, &TimeZone::system(), indent(&call.machine.settings));
     call.terminal.out.write_all(text.as_bytes())?;
     Ok(0)
+}
+
+/// How many blanks each level of the tree is indented further: one since 7.2, two since 6.3, four before that.
+fn indent(settings: &NodeSettings) -> usize {
+    if settings.is_before((6, 3)) {
+        4
+    } else if settings.is_before((7, 2)) {
+        2
+    } else {
+        1
+    }
 }
 
 /// One line of the tree.
@@ -48,7 +60,7 @@ struct Entry<'a> {
     description: &'a str,
 }
 
-fn snapshot_tree(config: &GuestConfig, zone: &TimeZone) -> String {
+fn snapshot_tree(config: &GuestConfig, zone: &TimeZone, indent: usize) -> String {
     let mut entries: Vec<Entry<'_>> = config
         .snapshots
         .iter()
@@ -81,7 +93,7 @@ fn snapshot_tree(config: &GuestConfig, zone: &TimeZone) -> String {
     let roots = children.remove(&None).unwrap_or_default();
     open.extend(roots.into_iter().rev().map(|entry| (0, entry)));
     while let Some((depth, entry)) = open.pop() {
-        let prefix = format!("{}`->", " ".repeat(depth));
+        let prefix = format!("{}`->", " ".repeat(depth * indent));
         let width = 30usize.saturating_sub(prefix.len());
         let time = entry.time.and_then(|time| Timestamp::from_second(time).ok());
         let time = time.map(|time| zone.to_datetime(time).strftime("%F %H:%M:%S").to_string());
@@ -128,12 +140,14 @@ snaptime: 1795459223
   `-> current                                           You are here!
 ";
         let (config, _) = GuestConfig::parse(text);
-        assert_eq!(snapshot_tree(&config, &TimeZone::UTC), want);
+        assert_eq!(snapshot_tree(&config, &TimeZone::UTC, 1), want);
+        let older = snapshot_tree(&config, &TimeZone::UTC, 2);
+        assert!(older.contains("\n    `-> bad-name                2026"), "{older}");
     }
 
     #[test]
     fn a_circle_of_parents_ends() {
         let (config, _) = GuestConfig::parse("parent: aa\n\n[aa]\nparent: bb\n\n[bb]\nparent: aa\n");
-        assert_eq!(snapshot_tree(&config, &TimeZone::UTC), "");
+        assert_eq!(snapshot_tree(&config, &TimeZone::UTC, 1), "");
     }
 }

@@ -32,13 +32,21 @@ pub(super) fn set(call: &mut Call<'_, '_>) -> Result<u8, PctError> {
     change.queue_deletions(&delete, call.terminal)?;
     change.queue_values(values, call.terminal)?;
     change.drop_equal();
-    if call.machine.is_running(id)? {
-        change.apply_live(call.terminal.out)?;
+    let applied = if call.machine.is_running(id)? {
+        change.apply_live(call.terminal.out)
     } else {
-        change.apply_stopped(call.terminal.out)?;
+        change.apply_stopped(call.terminal.out)
+    };
+    // Before 8.3, Proxmox stores the change first and then says what failed: that stays pending, and comes into force
+    // at the next start.
+    let stores_first = call.machine.settings.is_before((8, 3));
+    if !(stores_first && matches!(applied, Err(PctError::Parameters { .. }))) {
+        applied?;
+        call.machine.store.save(id, &config)?;
+        return Ok(0);
     }
     call.machine.store.save(id, &config)?;
-    Ok(0)
+    applied.map(|()| 0)
 }
 
 /// Refuses the change if the file is not the one that the caller has seen.

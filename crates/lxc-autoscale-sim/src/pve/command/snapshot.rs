@@ -82,8 +82,12 @@ pub(super) fn delsnapshot(call: &mut Call<'_, '_>) -> Result<u8, PctError> {
         let mut config = loaded?.config;
         let snapshot = existing(&config, &name)?.clone();
         check_lock(&config)?;
+        // As when one is taken: whoever interrupts this leaves both.
         let mut deleting = config.clone();
         deleting.current.set("lock", "snapshot-delete");
+        if let Some(section) = deleting.snapshots.get_mut(&name) {
+            section.set("snapstate", "delete");
+        }
         machine.store.save(id, &deleting)?;
         for volume in volumes_of(&snapshot) {
             machine.volumes.remove_snapshot(&volume, &name, out)?;
@@ -114,6 +118,9 @@ pub(super) fn rollback(call: &mut Call<'_, '_>) -> Result<u8, PctError> {
     run_worker(machine, "vzrollback", id, call.terminal.out, |out| {
         let mut config = loaded?.config;
         let snapshot = existing(&config, &name)?.clone();
+        for volume in volumes_of(&snapshot) {
+            machine.volumes.check_rollback(&volume, &name)?;
+        }
         if snapshot.get("snapstate").is_some() {
             return Err(PctError::died(format!(
                 "unable to rollback to incomplete snapshot (snapstate = {})",

@@ -112,7 +112,7 @@ impl VolumeStore {
     pub fn create(&self, id: &VolumeId, bytes: u64, out: &mut dyn Write) -> Result<Volume, PctError> {
         let volume = self.make(id, bytes)?;
         self.say_made(id, &volume, out)?;
-        if self.storage(&id.storage)?.kind != StorageKind::Tree {
+        if !matches!(self.storage(&id.storage)?.kind, StorageKind::ZfsPool | StorageKind::Tree) {
             tools::made_filesystem(out, &volume.filesystem, &self.directory(id))?;
         }
         Ok(volume)
@@ -122,7 +122,7 @@ impl VolumeStore {
         match self.storage(&id.storage)?.kind {
             StorageKind::LvmThin => lvm::created(out, id.short_name())?,
             StorageKind::Dir => tools::formatted(out, id, volume.bytes)?,
-            StorageKind::Tree => {}
+            StorageKind::ZfsPool | StorageKind::Tree => {}
         }
         Ok(())
     }
@@ -130,7 +130,7 @@ impl VolumeStore {
     fn make(&self, id: &VolumeId, bytes: u64) -> Result<Volume, PctError> {
         let bytes = match self.storage(&id.storage)?.kind {
             StorageKind::LvmThin => lvm::whole_extents(bytes),
-            StorageKind::Dir | StorageKind::Tree => bytes,
+            StorageKind::Dir | StorageKind::ZfsPool | StorageKind::Tree => bytes,
         };
         let volume = Volume { bytes, filesystem: Ext4::make(bytes) };
         let content = self.rootfs(id);
@@ -149,6 +149,7 @@ impl VolumeStore {
             storage: storage.to_owned(),
             name: match kind {
                 StorageKind::Dir => format!("{container}/vm-{container}-disk-{number}.raw"),
+                StorageKind::ZfsPool => format!("subvol-{container}-disk-{number}"),
                 StorageKind::LvmThin | StorageKind::Tree => format!("vm-{container}-disk-{number}"),
             },
         });
@@ -185,7 +186,7 @@ impl VolumeStore {
                 FilesystemState::Mounted => "/dev/loop0".to_owned(),
                 FilesystemState::Unmounted => format!("/var/lib/vz/images/{}", id.name),
             },
-            StorageKind::Tree => return Ok(volume),
+            StorageKind::ZfsPool | StorageKind::Tree => return Ok(volume),
         };
         if self.filesystems_grow {
             tools::resized_filesystem(out, &device, &old, &volume, state)?;
@@ -238,6 +239,27 @@ impl VolumeStore {
     ) -> Result<(), PctError> {
         remove_tree(&self.snapshot_directory(id, snapshot))?;
         self.lvm_only(id, || lvm::removed(out, &format!("snap_{}_{snapshot}", id.short_name())))
+    }
+
+    /// Refuses to roll back to a snapshot that the storage cannot roll back to: ZFS can only to the newest.
+    ///
+    /// # Errors
+    /// Proxmox's text.
+    pub fn check_rollback(&self, id: &VolumeId, snapshot: &str) -> Result<(), PctError> {
+        if self.storage(&id.storage)?.kind != StorageKind::ZfsPool {
+            return Ok(());
+        }
+        let mut newest = None;
+        for directory in volume::directories(&self.directory(id).join("snapshots"))? {
+            let made = fs::metadata(&directory).and_then(|metadata| metadata.modified());
+            newest = newest.max(Some((made.map_err(NodeError::file("read", &directory))?, directory)));
+        }
+        match newest {
+            Some((_, newest)) if !newest.ends_with(snapshot) => Err(PctError::died(format!(
+                "can't rollback, '{snapshot}' is not most recent snapshot on '{id}'"
+            ))),
+            _ => Ok(()),
+        }
     }
 
     /// Restores a volume to its state when the snapshot was taken.

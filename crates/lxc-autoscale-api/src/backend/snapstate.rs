@@ -1,0 +1,25 @@
+//! Snapshots that Proxmox has not finished taking or removing.
+//!
+//! The section of such a snapshot has `snapstate: prepare` or `delete`. While Proxmox works on it, the container is
+//! locked as well; after a crash, lock and section remain until somebody removes them.
+
+use lxc_autoscale_core::api::SnapshotState;
+
+/// The state that Proxmox's `snapstate` stands for; a complete snapshot has none.
+pub(in crate::backend) fn state(snapstate: Option<&str>) -> SnapshotState {
+    match snapstate {
+        None => SnapshotState::Complete,
+        Some("delete") => SnapshotState::HalfRemoved,
+        // `prepare`. Proxmox has no other word, and one that it may get some day would not mean a complete snapshot.
+        Some(_) => SnapshotState::HalfMade,
+    }
+}
+
+/// What an incomplete snapshot lacks, in words; `None` for a complete one.
+pub fn lacks(state: SnapshotState) -> Option<&'static str> {
+    match state {
+        SnapshotState::Complete => None,
+        SnapshotState::HalfMade => Some("Proxmox has not finished taking it"),
+        SnapshotState::HalfRemoved => Some("Proxmox has not finished removing it"),
+    }
+}
