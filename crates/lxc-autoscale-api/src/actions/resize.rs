@@ -240,11 +240,7 @@ async fn change_and_read<T>(
 }
 
 /// What is known about the memory that a container needs now.
-pub(super) async fn need(
-    host: &dyn ContainerHost,
-    metrics: &MetricsConfig,
-    vmid: Vmid,
-) -> Result<Need, ActionError> {
+async fn need(host: &dyn ContainerHost, metrics: &MetricsConfig, vmid: Vmid) -> Result<Need, ActionError> {
     if !host.is_running(vmid).await? {
         return Ok(Need::Nothing);
     }

@@ -109,9 +109,7 @@ pub async fn begin(state: &AppState) -> Result<(), StoreError> {
         } else {
             tracing::warn!(number, summary, "the server ended in the middle of this");
         }
-        if let Some(more) = more_memory(state.changes().host(), &open).await {
-            state.changes().budget().promise(open.number, more);
-        }
+        promise_memory(state.changes(), &open).await;
         found.push((open, told));
     }
     for group in in_turns(found) {
@@ -136,25 +134,61 @@ pub async fn begin(state: &AppState) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Counts the memory that an interrupted change gives its container, or may yet. If that cannot be read, nobody gets
+/// more memory until it can ([`settle`] tries again), or the change has ended.
+async fn promise_memory(changes: &Changes, open: &Open) {
+    match more_memory(changes.host(), open).await {
+        Ok(0) => changes.budget().release(open.number),
+        Ok(more) => changes.budget().promise(open.number, more),
+        Err(Unread { vmid, error }) => {
+            tracing::warn!(number = open.number, %vmid, error = %ErrorChain(&error), "cannot read how much memory a rollback gives: no container gets more until then");
+            changes.budget().hold_for(open.number, vmid);
+        }
+    }
+}
+
+/// What a rollback gives its container cannot be read.
+struct Unread {
+    vmid: Vmid,
+    error: BackendError,
+}
+
 /// How much more memory an interrupted change gives its container, in MiB, or may yet. Whether that ran is recorded for
 /// a rollback only.
-async fn more_memory(host: &dyn ContainerHost, open: &Open) -> Option<u64> {
-    let before = open.before.as_ref()?;
+async fn more_memory(host: &dyn ContainerHost, open: &Open) -> Result<u64, Unread> {
+    let Some(before) = &open.before else { return Ok(0) };
     let then = match &open.asked.order.task {
         Task::SetMemory { memory_mib, .. } => *memory_mib,
         Task::Rollback { vmid, name } if before.running == Some(true) => {
-            let name = SnapshotName::new(name).ok()?;
-            match host.settings_in(*vmid, &name).await {
-                Ok(then) => then.memory_mb.get(),
-                Err(error) => {
-                    tracing::warn!(%vmid, %name, error = %ErrorChain(&error), "cannot read how much memory a rollback gives");
-                    return None;
-                }
-            }
+            let then = memory_after_rollback(host, *vmid, name).await;
+            then.map_err(|error| Unread { vmid: *vmid, error })?
         }
-        _ => return None,
+        _ => 0,
     };
-    then.checked_sub(before.config.memory_mb.get()).filter(|more| 0 < *more)
+    Ok(then.saturating_sub(before.config.memory_mb.get()))
+}
+
+/// The memory in MiB that a container has after a rollback to this snapshot. If the snapshot is gone, the rollback has
+/// ended, and the configuration shows it; if the container is gone, it has none.
+async fn memory_after_rollback(
+    host: &dyn ContainerHost,
+    vmid: Vmid,
+    name: &str,
+) -> Result<u64, BackendError> {
+    // What is no name of a snapshot is no snapshot.
+    let in_snapshot = match SnapshotName::new(name) {
+        Ok(name) => host.settings_in(vmid, &name).await,
+        Err(_) => Err(BackendError::NoSuchSnapshot { vmid, name: name.to_owned() }),
+    };
+    let then = match in_snapshot {
+        Err(BackendError::NoSuchSnapshot { .. }) => host.stored(vmid).await.map(|stored| stored.config),
+        read => read,
+    };
+    match then {
+        Ok(then) => Ok(then.memory_mb.get()),
+        Err(BackendError::NoSuchContainer { .. }) => Ok(0),
+        Err(error) => Err(error),
+    }
 }
 
 /// Groups the changes that have containers in common, because they are settled one after the other. There are such
@@ -237,6 +271,9 @@ async fn settle(changes: &Changes, open: &Open) -> &'static str {
     // Since when none of its calls is known to be running.
     let mut waits: Option<Instant> = None;
     let end = loop {
+        if changes.budget().is_held_for(number) {
+            promise_memory(changes, open).await;
+        }
         let is_patient = waits.is_none_or(|since| since.elapsed() < PATIENCE);
         let looked = look(changes.host(), &journal, &newest, is_patient);
         match watched(Arc::new(journal.clone()), looked).await {
