@@ -24,7 +24,12 @@ pub(super) struct Copying<'a> {
     pub(super) stage: Option<CopyStage>,
     /// Whether its source was running, so that it was made from a temporary snapshot.
     pub(super) from_snapshot: bool,
+    /// The lock that Proxmox holds on its source by now.
+    pub(super) source_lock: Option<&'a str>,
 }
+
+/// The lock that Proxmox puts on the source while it is copied. If the copying process is killed, the lock stays.
+const SOURCE_LOCK: &str = "disk";
 
 /// Whether a copy is complete.
 pub(super) fn is_whole(copy: &ContainerConfig, hostname: &str, stage: Option<CopyStage>) -> bool {
@@ -95,13 +100,15 @@ pub(super) async fn started_again(host: &dyn ContainerHost, vmid: Vmid, restart:
 
 /// Drops the temporary snapshot in any case, marks a complete copy, and removes an incomplete one. `None` while
 /// something is in the way that may pass; with `is_patient` that is waited for, otherwise what remains is named.
+///
+/// A lock that remains on the source is named and not removed: it does not show whose it is.
 pub(super) async fn settle_clone(
     host: &dyn ContainerHost,
     journal: &Journal,
     copying: Copying<'_>,
     is_patient: bool,
 ) -> Result<Option<End>, ActionError> {
-    let Copying { source, target, requested_name, hostname, stage, from_snapshot } = copying;
+    let Copying { source, target, requested_name, hostname, stage, from_snapshot, source_lock } = copying;
     let (mut left, mut may_pass) = (Vec::new(), false);
     // Before the copy: whatever is wrong with that, the source need not keep the snapshot.
     let snapshot = clones::temporary_snapshot(target).map_err(|_| ActionError::Crashed)?;
@@ -141,6 +148,12 @@ pub(super) async fn settle_clone(
     }
     if may_pass && is_patient {
         return Ok(None);
+    }
+    if source_lock == Some(SOURCE_LOCK) {
+        left.push(format!(
+            "the lock ({SOURCE_LOCK}) of container {source}: if nothing works on the container any more, remove the \
+             lock with `pct unlock {source}`"
+        ));
     }
     let left = (!left.is_empty()).then(|| left.join("; "));
     if is_done {
@@ -188,6 +201,7 @@ mod tests {
             hostname: "copy",
             stage: Some(CopyStage::Ordered),
             from_snapshot: false,
+            source_lock: None,
         };
         assert!(settle_clone(&host, &journal, copying, true).await.unwrap().is_none());
         let end = settle_clone(&host, &journal, copying, false).await.unwrap().unwrap();
@@ -197,5 +211,12 @@ mod tests {
         let absent = Copying { stage: Some(CopyStage::Absent), ..copying };
         let end = settle_clone(&host, &journal, absent, true).await.unwrap().unwrap();
         assert_eq!(end.code.as_deref(), Some("interrupted"));
+        // A lock of another kind is none that copying leaves.
+        for (lock, code) in [("disk", "left_behind"), ("backup", "interrupted")] {
+            let locked = Copying { source_lock: Some(lock), ..absent };
+            let end = settle_clone(&host, &journal, locked, true).await.unwrap().unwrap();
+            assert_eq!(end.code.as_deref(), Some(code), "{end:?}");
+            assert_eq!(end.message.contains("`pct unlock 104`"), lock == "disk", "{end:?}");
+        }
     }
 }

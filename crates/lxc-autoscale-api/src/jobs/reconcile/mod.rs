@@ -344,6 +344,7 @@ async fn look(
                 hostname,
                 stage: open.copy,
                 from_snapshot: before.running == Some(true),
+                source_lock: now.as_ref().and_then(|source| source.config.lock.as_deref()),
             };
             match settle_clone(host, journal, copying, is_patient).await? {
                 Some(end) => end,
