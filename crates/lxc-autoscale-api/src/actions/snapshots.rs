@@ -9,6 +9,7 @@ use super::retention::MARK;
 use super::{ActionError, changeable};
 use crate::backend::watch::cancellable;
 use crate::backend::{BackendError, ContainerHost, Existing, Stored};
+use crate::changes::ChangeError;
 use crate::config::Config;
 use crate::invariants::Refused;
 use crate::jobs::Journal;
@@ -53,7 +54,7 @@ async fn dropped(
     given_up: BackendError,
 ) -> ActionError {
     let left = |why: BackendError| ActionError::LeftBehind {
-        cause: Box::new(ActionError::Cancelled),
+        cause: Box::new(ChangeError::Cancelled.into()),
         left: format!("snapshot `{name}` of container {vmid} ({})", ErrorChain(&why)),
     };
     match host.stored(vmid).await {

@@ -13,6 +13,7 @@ use crate::actions::ActionError;
 use crate::backend::watch::{Call, Cancel, Noted, Watcher};
 use crate::backend::{BackendError, ContainerHost, ContainerIdentity, Stored};
 use crate::budget::{Budget, Wish};
+use crate::changes::ChangeError;
 use crate::config::Config;
 use crate::ledger::{self, Changed};
 use crate::store::{Store, StoreError};
@@ -63,9 +64,9 @@ impl Journal {
     /// Checks between two calls whether the change is to be cancelled.
     ///
     /// # Errors
-    /// [`ActionError::Cancelled`] if it is.
-    pub fn go_on(&self) -> Result<(), ActionError> {
-        if self.cancel.is_wanted() { Err(ActionError::Cancelled) } else { Ok(()) }
+    /// [`ChangeError::Cancelled`] if it is.
+    pub fn go_on(&self) -> Result<(), ChangeError> {
+        if self.cancel.is_wanted() { Err(ChangeError::Cancelled) } else { Ok(()) }
     }
 
     /// Waits until the start of the change is recorded. Calls wait for that by themselves; anything that has an

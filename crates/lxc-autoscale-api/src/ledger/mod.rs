@@ -74,6 +74,41 @@ pub enum Known {
     },
 }
 
+/// What the ledger knows does not fit the container any more, so that nothing is done by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LedgerMismatch {
+    /// Another container has the id now.
+    #[error(
+        "the id {vmid} belongs to another container than the one that is known; what was known is forgotten, and nothing \
+         was changed"
+    )]
+    OtherContainer {
+        /// The id.
+        vmid: Vmid,
+    },
+    /// The container may be the known one with other networks, or another one that looks like it.
+    #[error(
+        "nothing was changed: the hardware addresses of container {vmid} are all others than before, so it may be \
+         another container with the same name and root volume; what is known is kept, and counts as its own again \
+         once one of its sizes is changed here by a request"
+    )]
+    UnsureContainer {
+        /// The id.
+        vmid: Vmid,
+    },
+    /// The ledger knows another size by now than the one that was to be returned.
+    #[error(
+        "while this waited, what the ledger knows of the {what} of container {vmid} has changed; nothing was done, ask \
+         again"
+    )]
+    Changed {
+        /// The container.
+        vmid: Vmid,
+        /// Which size.
+        what: &'static str,
+    },
+}
+
 /// A size in the configuration, in cores or MiB.
 pub fn size(config: &ContainerConfig, resource: SizeOf) -> Option<f64> {
     match resource {

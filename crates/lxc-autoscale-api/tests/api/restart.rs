@@ -519,3 +519,27 @@ fn nobody_gets_more_memory_while_it_is_unknown_what_an_interrupted_rollback_give
     release(&node);
     server.wait_for("settled");
 }
+
+/// Such a call may take an hour, so that waiting for it would only end with the time limit of the queue.
+#[test]
+fn a_container_whose_call_outlived_the_server_is_refused_at_once() {
+    let node = Node::new();
+    hold(&node, "snapshot");
+    let server = Server::start(&node, "");
+    let body = json!({"vm_id": 104, "snapshot_name": "mine"});
+    let _client = server.send("POST", "/snapshot/create", &body);
+    until_held(&node);
+    server.signal(Signal::KILL);
+    server.wait();
+    write_config(&node, "queue_timeout_seconds = 1", "");
+    let server = Server::spawn(&node, &mut program(&node, "run"));
+    let ask = |cores: u32| server.ask("POST", "/scale/cores", &json!({"vm_id": 104, "cores": cores}));
+    until(|| {
+        let (status, answer) = ask(4);
+        assert_eq!((status, &answer["code"]), (409, &json!("change_in_progress")), "{answer}");
+        answer["message"].as_str().unwrap().contains("`pct snapshot 104 mine").then_some(())
+    });
+    node.hook("snapshot", "");
+    release(&node);
+    until(|| (ask(4).0 == 200).then_some(()));
+}

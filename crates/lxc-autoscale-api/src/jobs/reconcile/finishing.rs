@@ -7,11 +7,12 @@ use lxc_autoscale_core::{ErrorChain, Vmid};
 use super::super::table::End;
 use super::super::{CopyStage, Journal, Task};
 use super::stored_if_any;
-use super::verdicts::{NOTHING_TELLS, done_as, failed, not_done, reached, unknown};
+use super::verdicts::{NOTHING_TELLS, done_as, failed, interrupted, not_done, reached, unknown};
 use crate::actions::ActionError;
 use crate::actions::clones::{self, tag_of};
 use crate::actions::snapshots::ensure_running;
 use crate::backend::{ContainerHost, Stored};
+use crate::changes::ChangeError;
 
 /// A copy whose making was interrupted.
 #[derive(Clone, Copy, Debug)]
@@ -111,7 +112,7 @@ pub(super) async fn settle_clone(
     let Copying { source, target, requested_name, hostname, stage, from_snapshot, source_lock } = copying;
     let (mut left, mut may_pass) = (Vec::new(), false);
     // Before the copy: whatever is wrong with that, the source need not keep the snapshot.
-    let snapshot = clones::temporary_snapshot(target).map_err(|_| ActionError::Crashed)?;
+    let snapshot = clones::temporary_snapshot(target).map_err(|_| ChangeError::Crashed)?;
     if from_snapshot && let Some(leftover) = clones::drop_snapshot(host, source, &snapshot).await? {
         may_pass |= leftover.is_locked;
         left.push(leftover.shown);
@@ -168,7 +169,7 @@ pub(super) async fn settle_clone(
         let message = format!("Container {target} is a copy of container {source} and is stopped.");
         return Ok(Some(End { forgotten: vec![target], ..done_as(&done, message) }));
     }
-    let cause = ActionError::Interrupted { found: shown };
+    let cause = interrupted(shown);
     Ok(Some(failed(&match left {
         None => cause,
         Some(left) => ActionError::LeftBehind { cause: Box::new(cause), left },

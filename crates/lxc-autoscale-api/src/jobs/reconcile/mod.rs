@@ -33,8 +33,8 @@ mod verdicts;
 
 use finishing::{Copying, is_whole, settle_clone, settle_power, started_again};
 use verdicts::{
-    NOTHING_TELLS, as_told, done_as, failed, settle_by_configuration, settle_removal, settle_rollback,
-    unknown,
+    NOTHING_TELLS, as_told, done_as, failed, interrupted, settle_by_configuration, settle_removal,
+    settle_rollback, unknown,
 };
 
 /// The pauses between two looks at a call or a node that does not answer: the first, and the longest.
@@ -99,7 +99,7 @@ pub async fn begin(state: &AppState) -> Result<(), StoreError> {
         let told = told.filter(|end| end.is_last(open.is_answered));
         if !open.is_begun && told.is_none() {
             let found = "it had not begun; nothing was done".to_owned();
-            let result = state.changes().settle(&open, failed(&ActionError::Interrupted { found })).await;
+            let result = state.changes().settle(&open, failed(&interrupted(found))).await;
             state.changes().count_settled(&open, result);
             continue;
         }
@@ -270,6 +270,8 @@ async fn settle(changes: &Changes, open: &Open) -> &'static str {
     let mut pause = PAUSES.0;
     // Since when none of its calls is known to be running.
     let mut waits: Option<Instant> = None;
+    // While one is, other changes of its containers are refused at once: that may take an hour.
+    let mut overdue = None;
     let end = loop {
         if changes.budget().is_held_for(number) {
             promise_memory(changes, open).await;
@@ -278,8 +280,17 @@ async fn settle(changes: &Changes, open: &Open) -> &'static str {
         let looked = look(changes.host(), &journal, &newest, is_patient);
         match watched(Arc::new(journal.clone()), looked).await {
             Ok(Look::Ended(end)) => break *end,
-            Ok(Look::NotYet) if waits.is_none() => (waits, pause) = (Some(Instant::now()), PAUSES.0),
-            Ok(Look::NotYet | Look::Running) => {}
+            Ok(Look::Running) => {
+                if overdue.is_none() {
+                    overdue = changes.mark_overdue(&newest);
+                }
+            }
+            Ok(Look::NotYet) => {
+                overdue = None;
+                if waits.is_none() {
+                    (waits, pause) = (Some(Instant::now()), PAUSES.0);
+                }
+            }
             Err(error) => {
                 tracing::warn!(number, error = %ErrorChain(&error), "cannot determine the outcome of a change");
             }
@@ -294,6 +305,8 @@ async fn settle(changes: &Changes, open: &Open) -> &'static str {
             }
         }
     };
+    // From here on it takes a moment, which other changes wait for.
+    drop(overdue);
     tracing::warn!(number = open.number, summary = open.asked.summary, state = ?end.state, found = end.message, "settled");
     changes.settle(open, end).await
 }
@@ -316,7 +329,7 @@ async fn look(
             _ if open.asked.order.task == Task::Other => unknown(NOTHING_TELLS.to_owned()),
             None => {
                 let found = "no call had been made; nothing was done".to_owned();
-                failed(&ActionError::Interrupted { found })
+                failed(&interrupted(found))
             }
             // A sequence whose calls leave no trace on the node.
             Some(call) => {
