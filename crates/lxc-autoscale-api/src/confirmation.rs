@@ -71,7 +71,12 @@ impl Confirmations {
             self.secret.get_or_init(|| fresh)
         };
         let shown = (config, parent, snapshots, volumes, digest, home);
-        let text = serde_json::to_string(&(caller.to_string(), vmid, expires, shown))?;
+        // A key that was made again under its old name is another caller.
+        let made = match caller {
+            Identity::Key { made, .. } => Some(made),
+            Identity::User(_) | Identity::Server => None,
+        };
+        let text = serde_json::to_string(&(caller.to_string(), made, vmid, expires, shown))?;
         // Only half of the hash: with the other half unknown, nobody can extend the hashed text.
         let hash = Sha256::new().chain_update(secret).chain_update(text).finalize();
         Ok(hex(&hash[..16]))
@@ -102,7 +107,11 @@ mod tests {
     #[test]
     fn a_confirmation_is_for_who_asked_what_was_shown_and_a_minute() {
         let confirmations = Confirmations::default();
-        let (root, key) = (Identity::User(0), Identity::Key("backup".to_owned()));
+        let root = Identity::User(0);
+        let [key, made_again] = [1, 2].map(|made| Identity::Key {
+            name: "backup".to_owned(),
+            made: Timestamp::from_second(made).unwrap(),
+        });
         let (vmid, other) = (Vmid::try_from(104).unwrap(), Vmid::try_from(105).unwrap());
         let (shown, changed) = (stored("hostname: mail\n"), stored("hostname: web\n"));
         let more = Stored { snapshots: vec![], ..shown.clone() };
@@ -125,6 +134,10 @@ mod tests {
         ] {
             assert!(!holds(&given, &subject, 0), "{subject:?}");
         }
+        let by_key = Subject { caller: &key, ..subject };
+        let given_to_key = confirmations.issue(&by_key, now + LIFETIME).unwrap();
+        assert!(holds(&given_to_key, &by_key, 0));
+        assert!(!holds(&given_to_key, &Subject { caller: &made_again, ..subject }, 0));
         let (time, seal) = given.split_once('-').unwrap();
         let later = time.parse::<i64>().unwrap() + 30;
         for made_up in

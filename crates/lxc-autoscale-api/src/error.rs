@@ -12,11 +12,15 @@ use lxc_autoscale_core::ErrorChain;
 use lxc_autoscale_core::api::Envelope;
 
 use crate::actions::ActionError;
+use crate::actions::clones::RemovalRefused;
+use crate::actions::resize::ResizeRefused;
 use crate::backend::{BackendError, Existing, Obstacle};
 use crate::boosts::BoostRefused;
+use crate::changes::ChangeError;
 use crate::configuration::ConfigurationError;
 use crate::configuration::edit::EditError;
 use crate::invariants::Refused;
+use crate::ledger::LedgerMismatch;
 use crate::memory_guard::ShrinkRefused;
 use crate::params::InvalidName;
 use crate::why::WhyError;
@@ -68,7 +72,7 @@ impl ApiError {
     pub fn status_and_code(error: &ActionError) -> (StatusCode, &'static str) {
         match error {
             ActionError::Backend(error) => backend_status_and_code(error),
-            ActionError::Occupied(_) => (StatusCode::CONFLICT, "change_in_progress"),
+            ActionError::Change(error) => change(error),
             ActionError::Shrink(ShrinkRefused::BelowWorkingSet { .. }) => {
                 (StatusCode::CONFLICT, "shrink_below_working_set")
             }
@@ -78,33 +82,45 @@ impl ApiError {
             ActionError::Invariant(refused) | ActionError::SizeInSnapshot { refused, .. } => {
                 (invariant(refused), refused.code())
             }
+            ActionError::Resize(ResizeRefused::PinnedCpuset { .. }) => {
+                (StatusCode::CONFLICT, "pinned_cpuset")
+            }
+            ActionError::Resize(ResizeRefused::OtherSize { .. }) => (StatusCode::CONFLICT, "size_changed"),
+            ActionError::Ledger(mismatch) => (StatusCode::CONFLICT, ledger_mismatch(*mismatch)),
+            ActionError::Removal(RemovalRefused::NotAClone { .. }) => (StatusCode::FORBIDDEN, "not_a_clone"),
+            ActionError::Removal(RemovalRefused::NotAsShown { .. }) => (StatusCode::CONFLICT, "not_as_shown"),
             ActionError::Configuration(error) => configuration(error),
             ActionError::Boost(BoostRefused::NoMore { .. }) => (StatusCode::CONFLICT, "no_boost"),
             ActionError::Boost(BoostRefused::TooMany { .. }) => (StatusCode::CONFLICT, "too_many_boosts"),
-            ActionError::PinnedCpuset { .. } => (StatusCode::CONFLICT, "pinned_cpuset"),
-            ActionError::OtherSize { .. } => (StatusCode::CONFLICT, "size_changed"),
-            ActionError::OtherContainer { .. } => (StatusCode::CONFLICT, "other_container"),
-            ActionError::UnsureContainer { .. } => (StatusCode::CONFLICT, "unsure_container"),
-            ActionError::LedgerChanged { .. } => (StatusCode::CONFLICT, "ledger_changed"),
-            ActionError::NotAClone { .. } => (StatusCode::FORBIDDEN, "not_a_clone"),
-            ActionError::NotAsShown { .. } => (StatusCode::CONFLICT, "not_as_shown"),
             ActionError::NotApplied { .. } => (StatusCode::BAD_GATEWAY, "not_applied"),
             ActionError::NotRestarted { .. } => (StatusCode::BAD_GATEWAY, "not_restarted"),
             ActionError::LeftBehind { .. } => (StatusCode::BAD_GATEWAY, "left_behind"),
             ActionError::HalfWay { cause, .. } => Self::status_and_code(cause),
-            ActionError::OutOfScope { .. } => (StatusCode::FORBIDDEN, "out_of_scope"),
-            ActionError::RightsEnded { .. } => (StatusCode::FORBIDDEN, "forbidden"),
-            ActionError::NotAudited(_) => (StatusCode::SERVICE_UNAVAILABLE, "not_audited"),
-            ActionError::NotRecorded(_) => (StatusCode::SERVICE_UNAVAILABLE, "not_recorded"),
-            ActionError::Cancelled => (StatusCode::CONFLICT, "cancelled"),
-            ActionError::Interrupted { .. } => (StatusCode::BAD_GATEWAY, "interrupted"),
-            ActionError::TooManyChanges => (StatusCode::SERVICE_UNAVAILABLE, "too_many_changes"),
-            ActionError::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, "shutting_down"),
-            ActionError::Abandoned => (StatusCode::REQUEST_TIMEOUT, "abandoned"),
-            ActionError::Crashed | ActionError::RightsUnknown => {
-                (StatusCode::INTERNAL_SERVER_ERROR, "internal")
-            }
         }
+    }
+}
+
+fn change(error: &ChangeError) -> (StatusCode, &'static str) {
+    match error {
+        ChangeError::Occupied(_) => (StatusCode::CONFLICT, "change_in_progress"),
+        ChangeError::OutOfScope { .. } => (StatusCode::FORBIDDEN, "out_of_scope"),
+        ChangeError::RightsEnded { .. } => (StatusCode::FORBIDDEN, "forbidden"),
+        ChangeError::TooManyChanges => (StatusCode::SERVICE_UNAVAILABLE, "too_many_changes"),
+        ChangeError::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, "shutting_down"),
+        ChangeError::Abandoned => (StatusCode::REQUEST_TIMEOUT, "abandoned"),
+        ChangeError::NotAudited(_) => (StatusCode::SERVICE_UNAVAILABLE, "not_audited"),
+        ChangeError::NotRecorded(_) => (StatusCode::SERVICE_UNAVAILABLE, "not_recorded"),
+        ChangeError::Cancelled => (StatusCode::CONFLICT, "cancelled"),
+        ChangeError::Interrupted { .. } => (StatusCode::BAD_GATEWAY, "interrupted"),
+        ChangeError::Crashed | ChangeError::RightsUnknown => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+    }
+}
+
+fn ledger_mismatch(mismatch: LedgerMismatch) -> &'static str {
+    match mismatch {
+        LedgerMismatch::OtherContainer { .. } => "other_container",
+        LedgerMismatch::UnsureContainer { .. } => "unsure_container",
+        LedgerMismatch::Changed { .. } => "ledger_changed",
     }
 }
 
@@ -194,6 +210,12 @@ impl From<ActionError> for ApiError {
 
 impl From<BackendError> for ApiError {
     fn from(error: BackendError) -> Self {
+        ActionError::from(error).into()
+    }
+}
+
+impl From<ChangeError> for ApiError {
+    fn from(error: ChangeError) -> Self {
         ActionError::from(error).into()
     }
 }

@@ -1,5 +1,7 @@
 //! The newest measurements of the monitor, if they are current.
 
+use std::collections::BTreeMap;
+
 use jiff::{SignedDuration, Timestamp};
 use lxc_autoscale_core::metrics_file::MetricsReader;
 use lxc_autoscale_core::metrics_file::trust::Believed;
@@ -104,6 +106,38 @@ pub fn need_of(record: Result<ContainerRecord, String>) -> Need {
             Need::Unknown { reason: format!("the monitor could not read its working set: {why}") }
         }
     }
+}
+
+/// What a container has taken of its memory, in MiB.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TakenMemory {
+    /// What the node's available memory does not tell of any more: anonymous and shared memory. Page cache is left out,
+    /// even if it is in use, because the kernel counts it as available.
+    pub taken_mib: f64,
+    /// What its configuration gave it then.
+    pub has_mib: Option<f64>,
+}
+
+/// What the running containers had taken of their memory when they were measured.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Taken {
+    /// The node's available memory then, in MiB.
+    pub node_available_mib: Option<f64>,
+    /// The containers of which it is known.
+    pub containers: BTreeMap<Vmid, TakenMemory>,
+}
+
+/// What the containers have taken of their memory according to this snapshot; those whose measurement is not current are
+/// left out.
+pub fn taken_memory(snapshot: &Snapshot, config: &MetricsConfig, now: Timestamp) -> Taken {
+    let containers = snapshot.containers.iter().filter_map(|(vmid, record)| {
+        is_present(record.timestamp, config, now).ok()?;
+        let memory = record.memory?;
+        let has_mib = record.configuration.as_ref().map(|config| config.memory_mb.get() as f64);
+        Some((*vmid, TakenMemory { taken_mib: memory.anon_mb + memory.shmem_mb, has_mib }))
+    });
+    let node_available_mib = snapshot.summary.node.as_ref().and_then(|node| node.memory_available_mb);
+    Taken { node_available_mib, containers: containers.collect() }
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use crate::actions::ActionError;
 use crate::auth::caller::Caller;
 use crate::error::ApiError;
 use crate::jobs::Journal;
-use crate::ledger::{self, Known, Moment, identities};
+use crate::ledger::{self, Known, LedgerMismatch, Moment, identities};
 use crate::setting::Setting;
 use crate::state::Shared;
 use crate::store::StoreError;
@@ -64,7 +64,7 @@ async fn set(
         let known = journal.store().with(move |connection| ledger::known(connection, vmid, resource, moment));
         match known.await? {
             Known::Size(now) if ledger::is_same(now, to) => {}
-            _ => return Err(ActionError::LedgerChanged { vmid, what: ledger::word(resource) }),
+            _ => return Err(LedgerMismatch::Changed { vmid, what: ledger::word(resource) }.into()),
         }
         setting.apply(&*host, &journal, &config.now()).await
     };

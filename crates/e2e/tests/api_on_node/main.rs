@@ -8,6 +8,7 @@
 
 mod budget;
 mod cluster;
+mod copies;
 mod disks;
 mod documented;
 mod generations;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use lxc_autoscale_core::container_config::ContainerConfig;
 use lxc_autoscale_e2e::{Process, binary, eventually, output, short_directory, words};
+use rustix::process::Signal;
 use serde_json::Value;
 
 /// A token as `pveum` names it.
@@ -36,7 +37,7 @@ pub(crate) struct Proxmox {
 /// A node with our server on it.
 pub(crate) struct Node {
     address: String,
-    _api: Process,
+    api: Process,
     pub(crate) proxmox: Proxmox,
 }
 
@@ -215,7 +216,17 @@ impl Node {
         let address = eventually("the server tells its address", PATIENCE, || {
             fs::read_to_string(proxmox.at("address")).ok().filter(|text| !text.trim().is_empty())
         });
-        Self { address: address.trim().to_owned(), proxmox, _api: api }
+        Self { address: address.trim().to_owned(), proxmox, api }
+    }
+
+    /// Kills our server; what it has begun on the node goes on.
+    pub(crate) fn kill(self) -> Proxmox {
+        let Self { mut api, proxmox, .. } = self;
+        api.signal(Signal::KILL);
+        api.wait(PATIENCE);
+        // The next one tells another address.
+        fs::remove_file(proxmox.at("address")).unwrap();
+        proxmox
     }
 
     /// Posts a body and returns the response, whatever it is.

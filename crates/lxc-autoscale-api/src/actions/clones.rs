@@ -22,6 +22,7 @@ use super::snapshots::ensure_running;
 use super::{ActionError, refuse_lock, unlocked};
 use crate::backend::watch::cancellable;
 use crate::backend::{BackendError, CloneOrder, ContainerHost, Existing, Obstacle, Stored};
+use crate::changes::ChangeError;
 use crate::config::ConfirmDestroy;
 use crate::jobs::{CopyStage, Journal, copies};
 use crate::params::{Hostname, InvalidName, SnapshotName};
@@ -74,6 +75,30 @@ pub(crate) async fn is_ours(
     Ok(is_ours)
 }
 
+/// Why a container is not removed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RemovalRefused {
+    /// It is not known to be a copy of ours.
+    #[error(
+        "container {vmid} was not made by /clone/create here ({lacks}) and is not removed; that takes \
+         `limits.destroy_any_container` in the configuration and `any_container` in the request, both"
+    )]
+    NotAClone {
+        /// The container.
+        vmid: Vmid,
+        /// What it lacks to be one.
+        lacks: String,
+    },
+    /// It has changed since its removal was asked for or confirmed.
+    #[error(
+        "container {vmid} has changed since its removal was asked for or confirmed, and is not removed; ask again"
+    )]
+    NotAsShown {
+        /// The container.
+        vmid: Vmid,
+    },
+}
+
 /// The parameters of `/clone/create`.
 #[derive(Clone, Debug)]
 pub struct CloneRequest {
@@ -105,7 +130,7 @@ pub async fn create(
             BackendError::Exists { what: format!("container {target}"), kind: Existing::Guest }.into()
         );
     }
-    let snapshot = temporary_snapshot(target).map_err(|_| ActionError::Crashed)?;
+    let snapshot = temporary_snapshot(target).map_err(|_| ChangeError::Crashed)?;
     let from_snapshot = host.is_running(source).await?;
     journal.found(source, &stored, Some(from_snapshot));
     if stored.has_snapshot(&snapshot) {
@@ -428,7 +453,7 @@ pub async fn delete(
     let RemovalOrder { vmid, removable, confirm, ref shown } = *order;
     let stored = host.stored(vmid).await?;
     if shown.as_ref().is_some_and(|shown| *shown != stored) {
-        return Err(ActionError::NotAsShown { vmid });
+        return Err(RemovalRefused::NotAsShown { vmid }.into());
     }
     if stored.config.protection {
         let detail = "it is protected from removal".to_owned();
@@ -438,12 +463,14 @@ pub async fn delete(
     let is_copy = lacks.is_none();
     refuse_lock(vmid, &stored)?;
     let was_running = match lacks {
-        Some(lacks) if removable == Removable::Copies => return Err(ActionError::NotAClone { vmid, lacks }),
+        Some(lacks) if removable == Removable::Copies => {
+            return Err(RemovalRefused::NotAClone { vmid, lacks }.into());
+        }
         Some(_) => refuse_running(host, vmid).await.map(|()| false)?,
         None => host.is_running(vmid).await?,
     };
     if shown.is_none() && takes_confirmation(confirm, is_copy) {
-        return Err(ActionError::NotAsShown { vmid });
+        return Err(RemovalRefused::NotAsShown { vmid }.into());
     }
     journal.found(vmid, &stored, Some(was_running));
     if was_running {

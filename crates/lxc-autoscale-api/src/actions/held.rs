@@ -1,17 +1,16 @@
 //! Holds the sizes that a container is about to get to the invariants. Whatever changes sizes comes through here: a
 //! request, an undo, a boost or its end, and a rollback.
 
+use lxc_autoscale_core::Vmid;
 use lxc_autoscale_core::container_config::ContainerConfig;
-use lxc_autoscale_core::{Mebibytes, Vmid};
 
 use super::ActionError;
-use super::resize::need;
 use crate::backend::{ContainerHost, Stored};
+use crate::budget::Wish;
 use crate::config::Config;
 use crate::hundredths::hundredths;
-use crate::invariants::{self, NodeMemory, Step, What};
+use crate::invariants::{self, Step, What};
 use crate::jobs::Journal;
-use crate::memory_guard::Need;
 use crate::{ledger, node};
 
 /// Checks that a container may get the sizes of `then`. A size that stays as it is breaks nothing. The memory that a
@@ -38,20 +37,12 @@ pub(super) async fn hold(
     }
     let changes = journal.changes_last_hour(vmid, limits.max_changes_per_hour).await?;
     invariants::check(limits, &steps, changes)?;
-    let more = then.memory_mb.get().saturating_sub(now.memory_mb.get());
-    if 0 < more && host.is_running(vmid).await? {
-        let unused = unused(host, config, vmid, now.memory_mb);
-        journal.grant_memory(host, limits, node_memory(config, stored), (vmid, more), unused).await?;
+    let has_mib = now.memory_mb.get();
+    let more_mib = then.memory_mb.get().saturating_sub(has_mib);
+    if 0 < more_mib && host.is_running(vmid).await? {
+        journal.grant_memory(host, config, Wish { vmid, home: &stored.home, has_mib, more_mib }).await?;
     }
     Ok(())
-}
-
-/// The memory that a container has and does not hold, in MiB; `None` if that is not known, for whatever reason.
-async fn unused(host: &dyn ContainerHost, config: &Config, vmid: Vmid, has: Mebibytes) -> Option<f64> {
-    match need(host, &config.metrics, vmid).await {
-        Ok(Need::WorkingSet(held)) => Some((has.get() as f64 - held).max(0.0)),
-        Ok(Need::Nothing | Need::Unknown { .. }) | Err(_) => None,
-    }
 }
 
 /// The steps from one configuration to another.
@@ -72,12 +63,6 @@ fn steps(now: &ContainerConfig, then: &ContainerConfig) -> Vec<Step> {
 /// The CPU limit, if there is one: Proxmox writes 0 for none.
 fn limit(config: &ContainerConfig) -> Option<f64> {
     config.cpulimit.filter(|limit| 0.0 < *limit)
-}
-
-async fn node_memory(config: &Config, stored: &Stored) -> NodeMemory {
-    let (proc, home) = (config.paths.proc.clone(), stored.home.clone());
-    let read = tokio::task::spawn_blocking(move || node::memory(&proc, &home)).await;
-    read.unwrap_or_else(|error| NodeMemory::Unknown { reason: error.to_string() })
 }
 
 async fn node_cpus(config: &Config, stored: &Stored) -> Option<u32> {

@@ -6,13 +6,16 @@
 
 use lxc_autoscale_core::Vmid;
 
+use self::clones::RemovalRefused;
+use self::resize::ResizeRefused;
 use crate::audit::AuditError;
-use crate::auth::caller::Identity;
 use crate::backend::{BackendError, ContainerHost, Obstacle, Stored};
 use crate::boosts::BoostRefused;
+use crate::changes::ChangeError;
 use crate::configuration::ConfigurationError;
 use crate::gate::Occupied;
 use crate::invariants::Refused;
+use crate::ledger::LedgerMismatch;
 use crate::memory_guard::ShrinkRefused;
 use crate::store::StoreError;
 
@@ -23,79 +26,36 @@ pub mod resize;
 pub mod retention;
 pub mod snapshots;
 
-/// Why an action was not done, or not completely.
+/// Why an action was not done, or not completely. What the action is made of has errors of its own.
 #[derive(Debug, thiserror::Error)]
 pub enum ActionError {
     /// The back end refused or failed.
     #[error(transparent)]
     Backend(#[from] BackendError),
-    /// Another change of the container takes too long.
+    /// The change was not begun, or cut off, whatever it was to do.
     #[error(transparent)]
-    Occupied(#[from] Occupied),
+    Change(#[from] ChangeError),
     /// Less memory would hurt the container, or might.
     #[error(transparent)]
     Shrink(#[from] ShrinkRefused),
     /// It would break an invariant that holds for every change.
     #[error(transparent)]
     Invariant(#[from] Refused),
+    /// The size cannot be set, or is not the expected one.
+    #[error(transparent)]
+    Resize(#[from] ResizeRefused),
+    /// What the ledger knows does not fit the container.
+    #[error(transparent)]
+    Ledger(#[from] LedgerMismatch),
+    /// The container is not removed.
+    #[error(transparent)]
+    Removal(#[from] RemovalRefused),
     /// The configuration is not changed.
     #[error(transparent)]
     Configuration(#[from] ConfigurationError),
     /// There is nothing to boost.
     #[error(transparent)]
     Boost(#[from] BoostRefused),
-    /// The container is pinned to CPUs, and Proxmox then ignores its number of cores.
-    #[error("container {vmid} is pinned to the CPUs {cpuset}, so its number of cores has no effect")]
-    PinnedCpuset {
-        /// The container.
-        vmid: Vmid,
-        /// Its CPUs.
-        cpuset: String,
-    },
-    /// The container has a different size than the client expects.
-    #[error(
-        "the {what} of container {vmid} is {found}, and the request expects {expected}; nothing was changed"
-    )]
-    OtherSize {
-        /// The container.
-        vmid: Vmid,
-        /// Which size.
-        what: &'static str,
-        /// The actual size.
-        found: String,
-        /// The expected size.
-        expected: String,
-    },
-    /// Another container has the id now.
-    #[error(
-        "the id {vmid} belongs to another container than the one that is known; what was known is forgotten, and nothing \
-         was changed"
-    )]
-    OtherContainer {
-        /// The id.
-        vmid: Vmid,
-    },
-    /// It may be the known container with other networks, or another one that looks like it.
-    #[error(
-        "nothing was changed: the hardware addresses of container {vmid} are all others than before, so it may be \
-         another container with the same name and root volume; what is known is kept, and counts as its own again \
-         once one of its sizes is changed here by a request"
-    )]
-    UnsureContainer {
-        /// The id.
-        vmid: Vmid,
-    },
-    /// The ledger knows another size by now than the one that was to be returned.
-    #[error(
-        "while this waited, what the ledger knows of the {what} of container {vmid} has changed; nothing was done, ask \
-         again"
-    )]
-    LedgerChanged {
-        /// The container.
-        vmid: Vmid,
-        /// Which size.
-        what: &'static str,
-    },
     /// A snapshot would bring back a size that is not allowed.
     #[error(
         "snapshot `{name}` would bring back {sizes}, which is not allowed: {refused}; {}",
@@ -108,25 +68,6 @@ pub enum ActionError {
         sizes: String,
         /// Why that is not allowed.
         refused: Refused,
-    },
-    /// The container to be removed is not known to be a copy of ours.
-    #[error(
-        "container {vmid} was not made by /clone/create here ({lacks}) and is not removed; that takes \
-         `limits.destroy_any_container` in the configuration and `any_container` in the request, both"
-    )]
-    NotAClone {
-        /// The container.
-        vmid: Vmid,
-        /// What it lacks to be one.
-        lacks: String,
-    },
-    /// The container has changed since its removal was asked for or confirmed.
-    #[error(
-        "container {vmid} has changed since its removal was asked for or confirmed, and is not removed; ask again"
-    )]
-    NotAsShown {
-        /// The container.
-        vmid: Vmid,
     },
     /// The back end reported success, but the node shows otherwise.
     #[error("the change was reported as done, but {found}")]
@@ -145,8 +86,8 @@ pub enum ActionError {
         #[source]
         cause: Box<ActionError>,
     },
-    /// It failed, and what had been made on the way could not be removed. What remains comes first, because long
-    /// texts are cut.
+    /// The change failed, and what had been made on the way could not be removed. What remains comes first, because long
+    /// texts are cut off at their end.
     #[error("what remains and must be removed by hand: {left}; the change failed")]
     LeftBehind {
         /// The failure.
@@ -155,7 +96,7 @@ pub enum ActionError {
         /// What remains.
         left: String,
     },
-    /// It failed or was cancelled half way; what was done stays done.
+    /// The change failed or was cancelled half way; what was done stays done.
     #[error("{done}; then it ended")]
     HalfWay {
         /// The failure.
@@ -164,55 +105,31 @@ pub enum ActionError {
         /// What was done before.
         done: String,
     },
-    /// The scope of the caller does not include all of the containers.
-    #[error("the scope of {caller} does not include all containers of this change")]
-    OutOfScope {
-        /// The caller.
-        caller: Identity,
-    },
-    /// The caller may no longer do this: it waited, and meanwhile a key was revoked or has expired, or rights were taken.
-    #[error("while this waited, the rights of {caller} have ended; nothing was done")]
-    RightsEnded {
-        /// The caller.
-        caller: Identity,
-    },
-    /// What the caller may do by now cannot be determined. The cause is in the log only, because it names a file.
-    #[error("keys cannot be checked at the moment; nothing was done")]
-    RightsUnknown,
-    /// It was not begun, because it could not be written to the audit log.
-    #[error("nothing was done, because it could not be written to the audit log")]
-    NotAudited(#[from] AuditError),
-    /// It was not begun, because it could not be written to the store.
-    #[error("nothing was done, because it could not be recorded first")]
-    NotRecorded(#[from] StoreError),
-    /// Somebody cancelled it.
-    #[error("it was cancelled")]
-    Cancelled,
-    /// The server ended in the middle of it, its call took too long, or a defect ended it.
-    #[error("it was interrupted; {found}")]
-    Interrupted {
-        /// What was found on the node afterwards.
-        found: String,
-    },
-    /// Too many changes are waiting already.
-    #[error("too many changes are waiting; try again later")]
-    TooManyChanges,
-    /// The server is shutting down.
-    #[error("the server is shutting down")]
-    ShuttingDown,
-    /// The client left before the change began, so it was not begun.
-    #[error("the client left before the change began; nothing was done")]
-    Abandoned,
-    /// A defect in this program.
-    #[error("the change ended unexpectedly; its outcome is not known")]
-    Crashed,
+}
+
+impl From<StoreError> for ActionError {
+    fn from(error: StoreError) -> Self {
+        ChangeError::from(error).into()
+    }
+}
+
+impl From<AuditError> for ActionError {
+    fn from(error: AuditError) -> Self {
+        ChangeError::from(error).into()
+    }
+}
+
+impl From<Occupied> for ActionError {
+    fn from(error: Occupied) -> Self {
+        ChangeError::from(error).into()
+    }
 }
 
 impl ActionError {
     /// Whether the outcome of the change is not known yet.
     pub fn is_open(&self) -> bool {
         match self {
-            Self::Crashed => true,
+            Self::Change(ChangeError::Crashed) => true,
             _ => self.at_work().is_some(),
         }
     }

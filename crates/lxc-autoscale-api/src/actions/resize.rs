@@ -21,6 +21,33 @@ const MOST_EXPECTED_MIB: u64 = 1 << 30;
 /// MiB in a GiB.
 const MIB_PER_GIB: u64 = 1024;
 
+/// Why a size is not set.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ResizeRefused {
+    /// The container is pinned to CPUs, and Proxmox then ignores its number of cores.
+    #[error("container {vmid} is pinned to the CPUs {cpuset}, so its number of cores has no effect")]
+    PinnedCpuset {
+        /// The container.
+        vmid: Vmid,
+        /// Its CPUs.
+        cpuset: String,
+    },
+    /// The container has a different size than the client expects.
+    #[error(
+        "the {what} of container {vmid} is {found}, and the request expects {expected}; nothing was changed"
+    )]
+    OtherSize {
+        /// The container.
+        vmid: Vmid,
+        /// Which size.
+        what: &'static str,
+        /// The actual size.
+        found: String,
+        /// The expected size.
+        expected: String,
+    },
+}
+
 /// Sets the number of cores. If `expected` is given, the container must have that number (0 for none).
 ///
 /// # Errors
@@ -215,9 +242,9 @@ pub async fn grow_rootfs(
     }
 }
 
-fn refuse_pinned(vmid: Vmid, stored: &Stored) -> Result<(), ActionError> {
+fn refuse_pinned(vmid: Vmid, stored: &Stored) -> Result<(), ResizeRefused> {
     match stored.config.pinned_cpuset.clone() {
-        Some(cpuset) => Err(ActionError::PinnedCpuset { vmid, cpuset }),
+        Some(cpuset) => Err(ResizeRefused::PinnedCpuset { vmid, cpuset }),
         None => Ok(()),
     }
 }
@@ -240,11 +267,7 @@ async fn change_and_read<T>(
 }
 
 /// What is known about the memory that a container needs now.
-pub(super) async fn need(
-    host: &dyn ContainerHost,
-    metrics: &MetricsConfig,
-    vmid: Vmid,
-) -> Result<Need, ActionError> {
+async fn need(host: &dyn ContainerHost, metrics: &MetricsConfig, vmid: Vmid) -> Result<Need, ActionError> {
     if !host.is_running(vmid).await? {
         return Ok(Need::Nothing);
     }
@@ -265,7 +288,7 @@ fn rootfs(stored: &Stored) -> Option<Mebibytes> {
 
 /// Somebody changed it since the client looked.
 fn other_size(vmid: Vmid, what: &'static str, found: String, expected: String) -> ActionError {
-    ActionError::OtherSize { vmid, what, found, expected }
+    ResizeRefused::OtherSize { vmid, what, found, expected }.into()
 }
 
 fn not_applied(vmid: Vmid, what: &str, found: &str) -> ActionError {

@@ -70,7 +70,7 @@ pub async fn prune(
     for name in surplus {
         let gone = match journal.go_on() {
             Ok(()) => delete_and_verify(host, vmid, &name).await,
-            Err(given_up) => Err(given_up),
+            Err(given_up) => Err(given_up.into()),
         };
         match gone {
             Ok(()) => removed.push(name.to_string()),

@@ -9,6 +9,7 @@ use super::retention::{MARK, delete_and_verify};
 use super::{ActionError, changeable};
 use crate::backend::watch::cancellable;
 use crate::backend::{BackendError, ContainerHost, Existing, Obstacle, Stored, snapstate};
+use crate::changes::ChangeError;
 use crate::config::Config;
 use crate::invariants::Refused;
 use crate::jobs::Journal;
@@ -75,7 +76,7 @@ async fn dropped(
         }
         Err(error) => ActionError::LeftBehind {
             cause: Box::new(match failure {
-                BackendError::Cancelled { .. } => ActionError::Cancelled,
+                BackendError::Cancelled { .. } => ChangeError::Cancelled.into(),
                 other => other.into(),
             }),
             left: format!("snapshot `{name}` of container {vmid} ({})", ErrorChain(&error)),

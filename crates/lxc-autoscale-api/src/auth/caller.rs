@@ -13,7 +13,7 @@ use lxc_autoscale_core::Vmid;
 use serde::{Deserialize, Serialize};
 
 use super::Peer;
-use super::keys::{KeyFile, KeysError};
+use super::keys::{Key, KeyFile, KeysError};
 use super::purpose::Purpose;
 use crate::config::ServerConfig;
 use crate::error::ApiError;
@@ -56,7 +56,12 @@ pub enum Identity {
     /// A user of this machine.
     User(u32),
     /// The holder of a key.
-    Key(String),
+    Key {
+        /// Its name.
+        name: String,
+        /// When it was made: a key that was revoked and made again under its old name is another one.
+        made: Timestamp,
+    },
     /// This server itself, for example when it ends a boost.
     Server,
 }
@@ -65,7 +70,7 @@ impl fmt::Display for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::User(uid) => write!(f, "uid:{uid}"),
-            Self::Key(name) => write!(f, "key:{name}"),
+            Self::Key { name, .. } => write!(f, "key:{name}"),
             Self::Server => f.write_str("server"),
         }
     }
@@ -130,9 +135,10 @@ impl Caller {
                 let (purpose, queue_timeout) = (self.purpose.clone(), self.queue_timeout);
                 trusted.map(|caller| Self { purpose, queue_timeout, ..caller })
             }
-            Identity::Key(name) => {
+            Identity::Key { name, made } => {
                 let keys = keys.apart(KeyFile::keys).await?;
-                let key = keys.iter().find(|key| key.name == *name && !key.is_expired(now));
+                let is_same = |key: &Key| key.name == *name && key.created == *made;
+                let key = keys.iter().find(|key| is_same(key) && !key.is_expired(now));
                 key.map(|key| {
                     let containers = key.containers.clone();
                     Self { role: key.role, containers, ..self.clone() }
@@ -187,7 +193,8 @@ mod tests {
     fn a_role_may_what_the_lesser_ones_may() {
         let roles = [Role::Viewer, Role::Operator, Role::Admin];
         for (index, role) in roles.into_iter().enumerate() {
-            let caller = Caller { identity: Identity::Key("x".to_owned()), role, ..Caller::user(0) };
+            let identity = Identity::Key { name: "x".to_owned(), made: Timestamp::UNIX_EPOCH };
+            let caller = Caller { identity, role, ..Caller::user(0) };
             for (needed_index, needed) in roles.into_iter().enumerate() {
                 assert_eq!(caller.may(needed).is_ok(), needed_index <= index, "{role} {needed}");
             }

@@ -243,7 +243,7 @@ impl KeyFile {
             }
         }
         Ok(found.filter(|key| !key.is_expired(now)).map(|key| Caller {
-            identity: Identity::Key(key.name.clone()),
+            identity: Identity::Key { name: key.name.clone(), made: key.created },
             role: key.role,
             containers: key.containers.clone(),
             purpose: None,
@@ -367,7 +367,8 @@ mod tests {
         assert_eq!(file.holder("anything", at(1)).unwrap(), None);
         let secret = file.create(new("ci"), at(1)).unwrap();
         let holder = file.holder(&secret, at(2)).unwrap().unwrap();
-        assert_eq!((holder.identity, holder.role), (Identity::Key("ci".to_owned()), Role::Operator));
+        let identity = Identity::Key { name: "ci".to_owned(), made: at(1) };
+        assert_eq!((holder.identity.clone(), holder.role), (identity, Role::Operator));
         assert_eq!(file.holder(&secret[..secret.len() - 1], at(2)).unwrap(), None);
         assert!(!fs::read_to_string(&file.path).unwrap().contains(&secret), "the secret is not stored");
         assert!(matches!(file.create(new("ci"), at(2)), Err(KeysError::Exists { .. })));
@@ -375,6 +376,10 @@ mod tests {
         KeyFile::new(file.path.clone()).revoke("ci").unwrap();
         assert_eq!(file.holder(&secret, at(3)).unwrap(), None);
         assert!(matches!(file.revoke("ci"), Err(KeysError::Unknown { .. })));
+        // Under its old name it is another key, with another secret.
+        let again = file.create(new("ci"), at(4)).unwrap();
+        assert_eq!(file.holder(&secret, at(5)).unwrap(), None);
+        assert_ne!(file.holder(&again, at(5)).unwrap().unwrap().identity, holder.identity);
     }
 
     #[test]

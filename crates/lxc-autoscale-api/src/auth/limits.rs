@@ -75,7 +75,7 @@ impl RateLimits {
     pub fn admit(&self, caller: &Caller) -> (Option<Allowance>, Result<(), ApiError>) {
         match &caller.identity {
             Identity::User(_) | Identity::Server => (None, Ok(())),
-            Identity::Key(name) => {
+            Identity::Key { name, .. } => {
                 let counted = self.count(&self.keys, name);
                 let left = counted.as_ref().map_or(0, |left| *left);
                 (Some(Allowance { most: self.most, left }), counted.map(drop))
@@ -115,12 +115,14 @@ fn counted(address: IpAddr) -> IpAddr {
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
+
     use super::*;
     use crate::auth::caller::Role;
 
     fn key(name: &str) -> Caller {
         Caller {
-            identity: Identity::Key(name.to_owned()),
+            identity: Identity::Key { name: name.to_owned(), made: Timestamp::UNIX_EPOCH },
             role: Role::Viewer,
             containers: None,
             purpose: None,

@@ -7,9 +7,10 @@ use lxc_autoscale_core::ErrorChain;
 use lxc_autoscale_core::api::{JobInfo, JobState};
 use serde::Serialize;
 
+use super::overdue::Mark;
 use super::rows::Left;
 use super::trail::{LogLine, code};
-use super::{Change, Changes};
+use super::{Change, ChangeError, Changes};
 use crate::actions::ActionError;
 use crate::audit::{self, Event, Subject};
 use crate::backend::BackendError;
@@ -36,6 +37,13 @@ impl Changes {
             reconcile::follow(&changes, number, tickets).await;
             drop(mark);
         });
+    }
+
+    /// Refuses other changes of the containers of an interrupted change, whose call is still running, for as long as the
+    /// returned value lives; `None` if they are refused already.
+    pub(crate) fn mark_overdue(&self, open: &Open) -> Option<Mark> {
+        let command = &open.call.as_ref()?.command;
+        self.overdue.mark_new(&open.asked.containers, open.number, command)
     }
 
     /// Records the outcome found on the node of a change that was interrupted. Returns the result it is counted
@@ -199,8 +207,7 @@ pub(super) fn ended<T: Serialize>(
 /// The state of a change that ended with this error.
 fn ended_as(error: &ActionError) -> JobState {
     match error {
-        ActionError::Cancelled
-        | ActionError::Abandoned
+        ActionError::Change(ChangeError::Cancelled | ChangeError::Abandoned)
         | ActionError::Backend(BackendError::Cancelled { .. }) => JobState::Cancelled,
         ActionError::HalfWay { cause, .. } => ended_as(cause),
         _ => JobState::Failed,

@@ -13,7 +13,7 @@ use super::ends::ended;
 use super::rows::Left;
 use super::sequence::Sequence;
 use super::trail::{on_disk, outcome};
-use super::{Cancels, Change, Changes, Waits, locked};
+use super::{Cancels, Change, ChangeError, Changes, Waits, locked};
 use crate::actions::ActionError;
 use crate::backend::watch::{Cancel, watched};
 use crate::gate::Ticket;
@@ -101,8 +101,8 @@ impl Changes {
             Ok(tickets) => self.still_allowed(&change, task.role()).await.map(|()| tickets),
             refused => refused,
         };
-        let entered =
-            entered.and_then(|tickets| if may_begin() { Ok(tickets) } else { Err(ActionError::Abandoned) });
+        let entered = entered
+            .and_then(|tickets| if may_begin() { Ok(tickets) } else { Err(ChangeError::Abandoned.into()) });
 
         let on_disk = on_disk(&task);
         let opening = self.open(self.trail(&change, &why), asked, queued, entered.is_ok(), on_disk).await;
@@ -114,7 +114,7 @@ impl Changes {
         };
         let numbered = opening.beginning().numbered().await;
         // If the start could not be recorded, no call was made.
-        let result = opening.written().await.and(result);
+        let result = opening.written().await.map_err(ActionError::from).and(result);
         // A queued job already has a row that says it waits; that row must be ended, too.
         let Some(number) = numbered.map(|numbered| numbered.number).or(queued) else {
             self.answered(&change, &task, asked_at, result.as_ref().err()).write();
@@ -169,6 +169,6 @@ impl Changes {
         let (watcher, own) = (Arc::new(journal.clone()), journal.clone());
         // In a task of its own, so that a panic does not end the code that records the outcome.
         let done = tokio::spawn(watched(watcher, async move { work(own).await })).await;
-        done.unwrap_or(Err(ActionError::Crashed))
+        done.unwrap_or(Err(ChangeError::Crashed.into()))
     }
 }

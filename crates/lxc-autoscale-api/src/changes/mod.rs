@@ -35,6 +35,7 @@ use crate::store::Store;
 
 mod ends;
 mod errand;
+mod error;
 mod overdue;
 mod rows;
 mod sequence;
@@ -44,6 +45,7 @@ mod trail;
 
 pub(crate) use ends::Lack;
 use errand::{Client, Errand};
+pub use error::ChangeError;
 use overdue::Overdue;
 use rows::Unwritten;
 use sequence::Sequence;
@@ -123,7 +125,7 @@ struct Begun<T> {
 
 impl<T> Begun<T> {
     async fn ended(self) -> Result<T, ActionError> {
-        self.outcome.await.unwrap_or(Err(ActionError::Crashed))
+        self.outcome.await.unwrap_or(Err(ChangeError::Crashed.into()))
     }
 }
 
@@ -285,7 +287,7 @@ impl Changes {
         let mut begun = self.begin(change, asked, Waits::ForNumber, say, work)?;
         match (&mut begun.number).await {
             Ok(number) => Ok(number),
-            Err(_) => Err(begun.ended().await.err().unwrap_or(ActionError::Crashed)),
+            Err(_) => Err(begun.ended().await.err().unwrap_or(ChangeError::Crashed.into())),
         }
     }
 
@@ -335,7 +337,7 @@ impl Changes {
         let _waiting = self.instruments.waits();
         tokio::select! {
             entered = self.gate.enter(vmids, patience) => Ok(entered?),
-            () = given_up.wanted() => Err(ActionError::Cancelled),
+            () = given_up.wanted() => Err(ChangeError::Cancelled.into()),
         }
     }
 
@@ -344,12 +346,13 @@ impl Changes {
         change
             .caller
             .may_touch(&change.vmids)
-            .map_err(|_| ActionError::OutOfScope { caller: change.caller.identity.clone() })?;
+            .map_err(|_| ChangeError::OutOfScope { caller: change.caller.identity.clone() })?;
         invariants::unprotected(&locked(&self.protected), &change.vmids)?;
-        Arc::clone(&self.permits).try_acquire_owned().map_err(|error| match error {
-            TryAcquireError::NoPermits => ActionError::TooManyChanges,
-            TryAcquireError::Closed => ActionError::ShuttingDown,
-        })
+        let place = Arc::clone(&self.permits).try_acquire_owned().map_err(|error| match error {
+            TryAcquireError::NoPermits => ChangeError::TooManyChanges,
+            TryAcquireError::Closed => ChangeError::ShuttingDown,
+        });
+        Ok(place?)
     }
 
     /// Checks once more what was checked when a change was admitted, now that it has its containers: it may have waited
@@ -360,12 +363,12 @@ impl Changes {
         let caller = change.caller.as_of(&trusted, &self.keys, Timestamp::now()).await;
         let caller = caller.map_err(|error| {
             tracing::error!(error = %ErrorChain(&error), "cannot check keys");
-            ActionError::RightsUnknown
+            ChangeError::RightsUnknown
         })?;
         let Some(caller) = caller.filter(|caller| needed <= caller.role) else {
-            return Err(ActionError::RightsEnded { caller: identity() });
+            return Err(ChangeError::RightsEnded { caller: identity() }.into());
         };
-        caller.may_touch(&change.vmids).map_err(|_| ActionError::OutOfScope { caller: identity() })?;
+        caller.may_touch(&change.vmids).map_err(|_| ChangeError::OutOfScope { caller: identity() })?;
         Ok(invariants::unprotected(&locked(&self.protected), &change.vmids)?)
     }
 

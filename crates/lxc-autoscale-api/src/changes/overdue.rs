@@ -1,6 +1,6 @@
-//! Containers with a call that is still running although its change was already answered, because the call took too
-//! long or its answer was lost. No other change begins on them until that call has ended and is settled; requests are
-//! refused at once.
+//! Containers with a call that is still running although nobody waits for its answer any more: the call took too long,
+//! its answer was lost, or the server that made it was killed. No other change begins on them until that call has ended
+//! and is settled; requests are refused at once.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -19,7 +19,7 @@ pub(super) struct Overdue(Arc<Calls>);
 
 /// Its containers wait for as long as this value lives.
 #[derive(Debug)]
-pub(super) struct Mark {
+pub(crate) struct Mark {
     number: i64,
     calls: Arc<Calls>,
 }
@@ -30,6 +30,12 @@ impl Overdue {
         let marked = vmids.iter().map(|vmid| (*vmid, (number, command.to_owned())));
         locked(&self.0).extend(marked);
         Mark { number, calls: Arc::clone(&self.0) }
+    }
+
+    /// As [`Overdue::mark`]; `None` if they wait for a call of this change already.
+    pub(super) fn mark_new(&self, vmids: &[Vmid], number: i64, command: &str) -> Option<Mark> {
+        let is_marked = locked(&self.0).values().any(|(marked, _)| *marked == number);
+        (!is_marked).then(|| self.mark(vmids, number, command))
     }
 
     /// Refuses a change of a container that waits for such a call.

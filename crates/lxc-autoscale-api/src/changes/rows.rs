@@ -8,8 +8,7 @@ use lxc_autoscale_core::{ErrorChain, Vmid};
 use tokio::task::JoinHandle;
 
 use super::trail::Trail;
-use super::{Changes, locked};
-use crate::actions::ActionError;
+use super::{ChangeError, Changes, locked};
 use crate::audit::Event;
 use crate::blocking::in_place;
 use crate::jobs::begun::{Beginning, Numbered};
@@ -215,7 +214,7 @@ impl Closing {
 /// A change whose start is being recorded.
 pub(super) struct Opening {
     beginning: Beginning,
-    written: JoinHandle<Result<(), ActionError>>,
+    written: JoinHandle<Result<(), ChangeError>>,
     store: Store,
 }
 
@@ -228,8 +227,8 @@ impl Opening {
     /// Waits until the start is recorded completely.
     ///
     /// # Errors
-    /// [`ActionError::NotRecorded`] and [`ActionError::NotAudited`].
-    pub(super) async fn written(self) -> Result<(), ActionError> {
+    /// [`ChangeError::NotRecorded`] and [`ChangeError::NotAudited`].
+    pub(super) async fn written(self) -> Result<(), ChangeError> {
         self.written.await.unwrap_or_else(|_| Err(self.store.crashed().into()))
     }
 }

@@ -8,8 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::oneshot;
 
-use super::Changes;
-use crate::actions::ActionError;
+use super::{ChangeError, Changes};
 
 tokio::task_local! {
     static SEQUENCE: Sequence;
@@ -46,11 +45,11 @@ impl Changes {
     /// Runs several changes as one: `work` continues if its client leaves after the first of them has begun.
     ///
     /// # Errors
-    /// [`ActionError::Crashed`] if `work` panics.
+    /// [`ChangeError::Crashed`] if `work` panics.
     pub async fn together<T: Send + 'static>(
         &self,
         work: impl Future<Output = T> + Send + 'static,
-    ) -> Result<T, ActionError> {
+    ) -> Result<T, ChangeError> {
         // Held until the client has its answer or has left.
         let (client, _here) = oneshot::channel();
         let sequence = Sequence(Arc::new(Course { is_begun: AtomicBool::new(false), client }));
@@ -59,6 +58,6 @@ impl Changes {
             let _course = course.read_owned().await;
             work.await
         }));
-        done.await.map_err(|_| ActionError::Crashed)
+        done.await.map_err(|_| ChangeError::Crashed)
     }
 }

@@ -67,7 +67,10 @@ fn a_change_ends_though_its_client_leaves() {
         go.notify_one();
         changes.finish().await;
         assert_eq!(done.load(Ordering::SeqCst), 1);
-        assert!(matches!(changes.run(change(104), async { Ok(()) }).await, Err(ActionError::ShuttingDown)));
+        assert!(matches!(
+            changes.run(change(104), async { Ok(()) }).await,
+            Err(ActionError::Change(ChangeError::ShuttingDown))
+        ));
     });
 }
 
@@ -103,7 +106,10 @@ fn changes_are_bounded() {
     runtime().block_on(async {
         let (_directory, changes) = changes(1);
         let held = changes.permits.acquire().await.unwrap();
-        assert!(matches!(changes.run(change(104), async { Ok(()) }).await, Err(ActionError::TooManyChanges)));
+        assert!(matches!(
+            changes.run(change(104), async { Ok(()) }).await,
+            Err(ActionError::Change(ChangeError::TooManyChanges))
+        ));
         drop(held);
         assert!(changes.run(change(104), async { Ok(()) }).await.is_ok());
     });
@@ -133,7 +139,7 @@ fn a_panic_in_a_change_is_told_at_once_and_settled_against_the_node() {
         };
         let order = Order::requested(Task::SetCores { vmid, cores: Some(4321) });
         let crashed = changes.record(change(104), order, work).await;
-        assert!(matches!(crashed, Err(ActionError::Crashed)), "{crashed:?}");
+        assert!(matches!(crashed, Err(ActionError::Change(ChangeError::Crashed))), "{crashed:?}");
         changes.run(change(104), async { Ok(()) }).await.unwrap();
         let page = changes.store.with(|connection| ledger::page(connection, None, None)).await.unwrap();
         let [entry] = &page.entries[..] else { panic!("{page:?}") };
@@ -215,7 +221,7 @@ fn a_job_that_cannot_be_begun_ends() {
         refuse(&changes, "begun_us").await;
         let work = async |_| -> Result<(), ActionError> { panic!("it is not begun") };
         let refused = changes.wait_for_job(change(104), snapshot(), |()| String::new(), work).await;
-        assert!(matches!(refused, Err(ActionError::NotRecorded(_))), "{refused:?}");
+        assert!(matches!(refused, Err(ActionError::Change(ChangeError::NotRecorded(_)))), "{refused:?}");
         changes.finish().await;
         assert_eq!(jobs(&changes).await, [(JobState::Failed, Some("not_recorded".to_owned()))]);
         assert_eq!(trail(&directory), ["not_done not_recorded"]);

@@ -12,9 +12,9 @@ use super::{Before, CopyStage, table};
 use crate::actions::ActionError;
 use crate::backend::watch::{Call, Cancel, Noted, Watcher};
 use crate::backend::{BackendError, ContainerHost, ContainerIdentity, Stored};
-use crate::budget::Budget;
-use crate::config::LimitsConfig;
-use crate::invariants::NodeMemory;
+use crate::budget::{Budget, Wish};
+use crate::changes::ChangeError;
+use crate::config::Config;
 use crate::ledger::{self, Changed};
 use crate::store::{Store, StoreError};
 
@@ -64,9 +64,9 @@ impl Journal {
     /// Checks between two calls whether the change is to be cancelled.
     ///
     /// # Errors
-    /// [`ActionError::Cancelled`] if it is.
-    pub fn go_on(&self) -> Result<(), ActionError> {
-        if self.cancel.is_wanted() { Err(ActionError::Cancelled) } else { Ok(()) }
+    /// [`ChangeError::Cancelled`] if it is.
+    pub fn go_on(&self) -> Result<(), ChangeError> {
+        if self.cancel.is_wanted() { Err(ChangeError::Cancelled) } else { Ok(()) }
     }
 
     /// Waits until the start of the change is recorded. Calls wait for that by themselves; anything that has an
@@ -96,20 +96,18 @@ impl Journal {
         self.store.with(move |connection| ledger::changes_last_hour(connection, vmid, most, now)).await
     }
 
-    /// Promises a running container on `node` `more` MiB until the change ends, if they are there ([`Budget::grant`]).
+    /// Promises a running container more memory until the change ends, if it is there ([`Budget::grant`]).
     ///
     /// # Errors
-    /// [`ActionError`] if they are not, or that cannot be determined.
+    /// [`ActionError`] if it is not, or that cannot be determined.
     pub(crate) async fn grant_memory(
         &self,
         host: &dyn ContainerHost,
-        limits: &LimitsConfig,
-        node: impl Future<Output = NodeMemory>,
-        (vmid, more): (Vmid, u64),
-        unused: impl Future<Output = Option<f64>>,
+        config: &Config,
+        wish: Wish<'_>,
     ) -> Result<(), ActionError> {
         let number = self.beginning.numbered().await.ok_or(StoreError::NotBegun)?.number;
-        self.budget.grant((host, &self.store), limits, node, (vmid, number, more), unused).await
+        self.budget.grant((host, &self.store), config, number, wish).await
     }
 
     /// The store, for what must be known after a restart.

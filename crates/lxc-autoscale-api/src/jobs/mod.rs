@@ -121,7 +121,8 @@ pub enum Task {
         /// Whether it is killed if it does not shut down.
         force: bool,
     },
-    /// A change whose outcome the node does not show afterwards.
+    /// A change whose outcome the node does not show afterwards, or one that a newer version of this program knows.
+    #[serde(other)]
     Other,
 }
 
@@ -223,4 +224,20 @@ pub struct Before {
     /// Which container it is; `None` in rows of earlier versions.
     #[serde(default)]
     pub identity: Option<ContainerIdentity>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The rows stay when an update fails and the program before it is put back.
+    #[test]
+    fn a_task_of_a_newer_version_is_one_whose_outcome_nobody_can_tell() {
+        let newer = r#"{"kind": "resize_mount", "vmid": 104, "gib": 2, "why": "a reason of its own"}"#;
+        let order: Order = serde_json::from_str(newer).unwrap();
+        assert_eq!(order, Order { task: Task::Other, why: "a reason of its own".to_owned() });
+        let own = Order::requested(Task::Other);
+        let written = serde_json::to_string(&own).unwrap();
+        assert_eq!(serde_json::from_str::<Order>(&written).unwrap(), own, "{written}");
+    }
 }

@@ -4,6 +4,7 @@ use lxc_autoscale_core::{ErrorChain, Vmid};
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::LedgerMismatch;
 use super::{forget, unreadable, vmid};
 use crate::actions::ActionError;
 use crate::backend::{BackendError, ContainerHost, ContainerIdentity, Likeness, Stored};
@@ -111,7 +112,7 @@ pub(crate) async fn likeness(store: &Store, vmid: Vmid, stored: &Stored) -> Resu
 /// Refuses what is to be done to a container that is known, if another one has its id now.
 ///
 /// # Errors
-/// [`ActionError::OtherContainer`] or [`ActionError::UnsureContainer`] if so, or that cannot be determined.
+/// [`LedgerMismatch`] if so; other errors if that cannot be determined.
 pub(crate) async fn refuse_other(
     host: &dyn ContainerHost,
     store: &Store,
@@ -120,8 +121,8 @@ pub(crate) async fn refuse_other(
     let stored = host.stored(vmid).await?;
     match likeness(store, vmid, &stored).await? {
         Likeness::Same => Ok(()),
-        Likeness::Unsure => Err(ActionError::UnsureContainer { vmid }),
-        Likeness::Other => Err(ActionError::OtherContainer { vmid }),
+        Likeness::Unsure => Err(LedgerMismatch::UnsureContainer { vmid }.into()),
+        Likeness::Other => Err(LedgerMismatch::OtherContainer { vmid }.into()),
     }
 }
 

@@ -15,7 +15,7 @@ use rusqlite::{Connection, OptionalExtension, ToSql, params};
 
 use self::identities::Unsure;
 use crate::backend::ContainerIdentity;
-use crate::budget::{PROMISED_FOR, growths};
+use crate::budget::{Given, PROMISED_FOR, growths};
 use crate::config::StateConfig;
 use crate::jobs::table::{days_us, json};
 use crate::store::kept::{Table, first_kept};
@@ -26,6 +26,9 @@ pub(crate) mod identities;
 const PAGE: i64 = 500;
 /// Sizes that differ by less are equal: `cpulimit` has two decimals.
 const SAME: f64 = 0.005;
+/// How many entries of another time than the one asked for are passed over, because the clock was wrong when they were
+/// made. A clock is set right soon after the boot, and few changes are made by then.
+const OUT_OF_ORDER: u32 = 32;
 /// The author of entries for changes that somebody else made.
 const OUTSIDE: &str = "outside";
 /// All sizes in the ledger.
@@ -68,6 +71,41 @@ pub enum Known {
     Forgotten {
         /// The time it goes back to.
         since: Timestamp,
+    },
+}
+
+/// What the ledger knows does not fit the container any more, so that nothing is done by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LedgerMismatch {
+    /// Another container has the id now.
+    #[error(
+        "the id {vmid} belongs to another container than the one that is known; what was known is forgotten, and nothing \
+         was changed"
+    )]
+    OtherContainer {
+        /// The id.
+        vmid: Vmid,
+    },
+    /// The container may be the known one with other networks, or another one that looks like it.
+    #[error(
+        "nothing was changed: the hardware addresses of container {vmid} are all others than before, so it may be \
+         another container with the same name and root volume; what is known is kept, and counts as its own again \
+         once one of its sizes is changed here by a request"
+    )]
+    UnsureContainer {
+        /// The id.
+        vmid: Vmid,
+    },
+    /// The ledger knows another size by now than the one that was to be returned.
+    #[error(
+        "while this waited, what the ledger knows of the {what} of container {vmid} has changed; nothing was done, ask \
+         again"
+    )]
+    Changed {
+        /// The container.
+        vmid: Vmid,
+        /// Which size.
+        what: &'static str,
     },
 }
 
@@ -246,7 +284,10 @@ pub(crate) fn known(
 /// because it may have been made just now; one further ahead was made by a wrong clock, and would count until the clock
 /// is there. So a clock that is set back locks a container for two hours at most.
 ///
-/// It reads backwards from the newest entry of each size, so the time does not grow with the number of entries.
+/// Entries are in the order of their changes, which is not that of their times if the clock was wrong for a while: after
+/// a boot with a clock far in the past, say. So an old entry does not end the count. It reads backwards from the newest
+/// entry of each size, until [`OUT_OF_ORDER`] entries were of another time, so the time does not grow with the number of
+/// entries.
 pub(crate) fn changes_last_hour(
     connection: &Connection,
     vmid: Vmid,
@@ -262,14 +303,15 @@ pub(crate) fn changes_last_hour(
     )?;
     for resource in RESOURCES {
         let mut rows = newest.query(params![vmid.get(), word(resource)])?;
+        let mut of_other_times = 0;
         while changes.len() < enough
+            && of_other_times < OUT_OF_ORDER
             && let Some(row) = rows.next()?
         {
             let at = row.get::<_, i64>(0)?;
-            if at <= since {
-                break;
-            }
-            if at <= until && row.get_ref(1)?.as_str()? != OUTSIDE {
+            if at <= since || until < at {
+                of_other_times += 1;
+            } else if row.get_ref(1)?.as_str()? != OUTSIDE {
                 changes.insert(row.get::<_, i64>(2)?);
             }
         }
@@ -278,35 +320,44 @@ pub(crate) fn changes_last_hour(
 }
 
 /// How much more memory each container has, in MiB, than the least it had within [`PROMISED_FOR`] before `now`, by the
-/// changes made here except those with the given numbers. What somebody else changed counts for nothing: when that
-/// happened is not known.
+/// changes made here except those with the given numbers; and what it has by them. What somebody else changed counts for
+/// nothing: when that happened is not known.
 ///
-/// It reads backwards from the newest entry to the first that is older, so the time does not grow with the number of
-/// entries. One from the future ends it, too: the clock was set back since, and what lies behind it is older.
+/// It reads backwards from the newest entry, until [`OUT_OF_ORDER`] entries were of another time, so the time does not
+/// grow with the number of entries.
 pub(crate) fn recent_growth(
     connection: &Connection,
     except: &BTreeSet<i64>,
     now: Timestamp,
-) -> rusqlite::Result<BTreeMap<Vmid, f64>> {
+) -> rusqlite::Result<BTreeMap<Vmid, Given>> {
     let lasts = PROMISED_FOR.as_micros().unsigned_abs();
     let mut newest = connection.prepare_cached(
         "SELECT at_us, vmid, resource, before, after, caller, change FROM ledger ORDER BY number DESC",
     )?;
     let mut rows = newest.query([])?;
-    let mut changes = Vec::new();
-    while let Some(row) = rows.next()? {
+    let (mut changes, mut sizes) = (Vec::new(), BTreeMap::new());
+    let mut of_other_times = 0;
+    while of_other_times < OUT_OF_ORDER
+        && let Some(row) = rows.next()?
+    {
         if lasts <= u128::from(row.get::<_, i64>(0)?.abs_diff(now.as_microsecond())) {
-            break;
+            of_other_times += 1;
+            continue;
         }
         let is_memory = row.get_ref(2)?.as_str()? == word(SizeOf::Memory);
         if !is_memory || row.get_ref(5)?.as_str()? == OUTSIDE || except.contains(&row.get(6)?) {
             continue;
         }
         if let (Some(before), Some(after)) = (row.get::<_, Option<f64>>(3)?, row.get::<_, Option<f64>>(4)?) {
-            changes.push((vmid(row.get(1)?)?, after - before));
+            let vmid = vmid(row.get(1)?)?;
+            changes.push((vmid, after - before));
+            sizes.entry(vmid).or_insert(after);
         }
     }
-    Ok(growths(changes))
+    let growths = growths(changes).into_iter();
+    Ok(growths
+        .filter_map(|(vmid, more_mib)| Some((vmid, Given { more_mib, has_mib: *sizes.get(&vmid)? })))
+        .collect())
 }
 
 /// The containers that were ever changed.

@@ -167,6 +167,8 @@ fn a_key_is_told_of_its_own_containers_alone_and_no_more_when_it_is_revoked() {
     assert_eq!(stream.next("snapshot").data["data"]["containers"], json!({}));
     assert!(other.next("snapshot").data["data"]["containers"]["104"].is_object());
     KeyFile::new(node.root().join("keys.json")).revoke("guest").unwrap();
+    // Under the same name and with the same rights, but with another secret.
+    key(&node, "guest", Some(102));
     cores(&server, 102, 4);
     assert!(!stream.rest().contains("event:"), "its stream has ended without that change");
     other.next("change");

@@ -157,18 +157,84 @@ async fn no_memory_is_promised_twice() {
     send(&node.api(), grow(refused[1])).await.data();
 }
 
-/// The node's available memory tells of what a container holds, so that it does not count again as promised to it.
+/// The node's available memory tells of what a container has taken, so that it does not count again as promised to it.
 #[tokio::test]
-async fn what_a_container_holds_of_its_own_growth_counts_once() {
+async fn what_a_container_has_taken_of_its_own_growth_counts_once() {
     let node = Node::new();
     let grow = |memory: u32| json!({"vm_id": 104, "memory": memory});
     node.post("/scale/ram", grow(20_000)).await.data();
-    // 31 of 64 GiB can be given, and nothing tells what it holds.
+    // 31 of 64 GiB can be given, and nothing tells what it has taken.
     node.post("/scale/ram", grow(40_000)).await.assert_error(409, "node_memory_short");
-    node.measured(104, 5000.0, 0);
-    node.post("/scale/ram", grow(40_000)).await.assert_error(409, "node_memory_short");
+    for (taken, is_granted) in [(5000.0, false), (19_000.0, true)] {
+        node.measured_taken(&[(104, taken)], 32_768.0, 0);
+        let reply = node.post("/scale/ram", grow(40_000)).await;
+        assert_eq!(reply.status.is_success(), is_granted, "{taken}: {reply:?}");
+    }
+}
+
+/// The same holds for what another container was given, as long as it is certain that it has not given it back.
+#[tokio::test]
+async fn what_another_container_has_taken_of_its_growth_counts_once() {
+    let node = Node::new();
+    node.write_conf(106, RUNNING_104);
+    node.run(106);
+    node.post("/scale/ram", json!({"vm_id": 104, "memory": 20_000})).await.data();
+    // It has taken 17,000 MiB of that by now; 1,311 are the reserve. Counted twice, nothing would be left of the rest.
+    node.available(32_768 - 17_000);
+    let all = 32_768 - 17_000 - 1_000 - 1_311;
+    let more = |mib: u32| json!({"vm_id": 106, "memory": 2048 + mib});
+    let refused = async |why: &str| {
+        let reply = node.post("/scale/ram", more(13_000)).await;
+        assert_eq!(reply.body["code"], "node_memory_short", "{why}: {reply:?}");
+    };
+    refused("nothing is known").await;
+    node.measured_taken(&[(104, 19_000.0)], 15_768.0, 181);
+    refused("what is known is old").await;
     node.measured(104, 19_000.0, 0);
-    node.post("/scale/ram", grow(40_000)).await.data();
+    refused("its parts are not known, nor what the node had then").await;
+    node.measured_taken(&[(106, 500.0)], 15_768.0, 0);
+    refused("it was not measured").await;
+    node.measured_taken(&[(104, 17_000.0)], 15_768.0, 0);
+    refused("it has not taken so much").await;
+    node.measured_taken(&[(104, 19_000.0)], 15_768.0, 0);
+    node.post("/scale/ram", more(all + 1)).await.assert_error(409, "node_memory_short");
+    // More is available than when it was measured, so that it may have given something back, and may take it again.
+    node.available(32_768);
+    node.post("/scale/ram", more(14_000)).await.assert_error(409, "node_memory_short");
+    node.available(32_768 - 17_000);
+    node.post("/scale/ram", more(all)).await.data();
+}
+
+/// Sets the times of the newest entries of the ledger to the beginning of 1970.
+fn date_back(node: &Node, entries: u32) {
+    let database = rusqlite::Connection::open(node.config.state.directory.join("api.sqlite")).unwrap();
+    let newest = "number IN (SELECT number FROM ledger ORDER BY number DESC LIMIT ?1)";
+    let moved = database.execute(&format!("UPDATE ledger SET at_us = 1000000 WHERE {newest}"), [entries]);
+    assert_eq!(moved.unwrap(), usize::try_from(entries).unwrap());
+}
+
+/// After a boot the clock may be far in the past until it is set, so that older entries lie between younger ones.
+#[tokio::test]
+async fn a_clock_that_was_behind_for_a_while_hides_nothing() {
+    let mut node = Node::new();
+    node.write_conf(106, RUNNING_104);
+    node.run(106);
+    node.config.limits.max_changes_per_hour = 4;
+    for cores in [3, 4] {
+        node.post("/scale/cores", json!({"vm_id": 104, "cores": cores})).await.data();
+    }
+    node.post("/scale/ram", json!({"vm_id": 104, "memory": 20_000})).await.data();
+    for cores in [5, 6, 7] {
+        node.config.limits.max_changes_per_hour += 1;
+        node.post("/scale/cores", json!({"vm_id": 104, "cores": cores})).await.data();
+    }
+    date_back(&node, 3);
+    node.config.limits.max_changes_per_hour = 4;
+    node.post("/scale/ram", json!({"vm_id": 106, "memory": 20_000}))
+        .await
+        .assert_error(409, "node_memory_short");
+    node.post("/scale/cores", json!({"vm_id": 104, "cores": 8})).await.data();
+    node.post("/scale/cores", json!({"vm_id": 104, "cores": 9})).await.assert_error(409, "changed_too_often");
 }
 
 /// A rollback is held to what a request for the same sizes is held to, and says what to do.

@@ -142,16 +142,49 @@ impl Node {
 
     /// Writes a metrics file whose newest record of `id` is `age_seconds` old.
     pub(crate) fn measured(&self, id: u32, memory_usage_mb: f64, age_seconds: i64) {
+        let record = json!({"memory_usage_mb": memory_usage_mb, "cpu_cores_used": 0.5});
+        self.measured_as(&[(id, record)], &Value::Null, age_seconds);
+    }
+
+    /// Writes a metrics file that is `age_seconds` old and tells what each container has taken of its memory, and what
+    /// the node has available, in MiB.
+    pub(crate) fn measured_taken(&self, taken: &[(u32, f64)], available_mib: f64, age_seconds: i64) {
+        let records = taken.iter().map(|(id, taken)| {
+            // Part of what is taken is shared memory; the page cache is not taken, in use or not.
+            let memory = json!({
+                "current_mb": taken + 900.0, "anon_mb": taken - 10.0, "file_mb": 910.0, "shmem_mb": 10.0,
+                "inactive_file_mb": 300.0, "active_file_mb": 600.0, "dirty_mb": 0.0
+            });
+            (*id, json!({"memory_usage_mb": taken + 600.0, "memory": memory}))
+        });
+        let node = json!({"name": "proxmox", "memory_available_mb": available_mib});
+        self.measured_as(&records.collect::<Vec<_>>(), &node, age_seconds);
+    }
+
+    fn measured_as(&self, records: &[(u32, Value)], node: &Value, age_seconds: i64) {
         let then = Timestamp::now() - jiff::SignedDuration::from_secs(age_seconds);
         let time = RecordTime::utc(then).to_string();
-        let snapshot = json!({
-            id.to_string(): {"timestamp": time, "memory_usage_mb": memory_usage_mb, "cpu_cores_used": 0.5},
-            "summary": {"collection_start_time": time, "collection_end_time": time, "total_containers": 1,
-                        "total_duration_seconds": 0.01, "schema_version": 1}
+        let mut snapshot = json!({
+            "summary": {"collection_start_time": time, "collection_end_time": time,
+                        "total_containers": records.len(), "total_duration_seconds": 0.01, "schema_version": 1}
         });
+        if !node.is_null() {
+            snapshot["summary"]["node"] = node.clone();
+        }
+        for (id, record) in records {
+            let mut record = record.clone();
+            record["timestamp"] = time.as_str().into();
+            snapshot[id.to_string()] = record;
+        }
         let path = &self.config.metrics.file;
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, format!("[\n{snapshot}\n]\n")).unwrap();
+    }
+
+    /// Sets what the kernel says is available of the node's 64 GiB, in MiB.
+    pub(crate) fn available(&self, mib: u64) {
+        let meminfo = MEMINFO.replace("33554432", &(mib * 1024).to_string());
+        fs::write(self.root().join("proc/meminfo"), meminfo).unwrap();
     }
 
     /// The API of this node, called in this process.

@@ -499,3 +499,67 @@ fn memory_that_is_being_given_is_promised_over_a_restart() {
     // It was given, and the ledger has it.
     refused(&server);
 }
+
+/// What a rollback gives stands in the snapshot. As long as that cannot be read, it may be anything.
+#[test]
+fn nobody_gets_more_memory_while_it_is_unknown_what_an_interrupted_rollback_gives() {
+    let node = Node::new();
+    node.write_conf(106, RUNNING_104);
+    node.run(106);
+    let snapshot = RUNNING_104.replace("memory: 2048", "memory: 20000");
+    let conf = format!("{RUNNING_104}\n[before]\n{snapshot}snaptime: 1\n");
+    node.write_conf(104, &conf);
+    hold(&node, "rollback");
+    let server = Server::start(&node, "");
+    let body = json!({"vm_id": 104, "snapshot_name": "before"});
+    let _client = server.send("POST", "/snapshot/rollback", &body);
+    until_held(&node);
+    server.signal(Signal::KILL);
+    server.wait();
+    let path = node.root().join("etc/pve/lxc/104.conf");
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    let mut server = Server::spawn(&node, &mut program(&node, "run"));
+    let grow = |memory: u32| server.ask("POST", "/scale/ram", &json!({"vm_id": 106, "memory": memory}));
+    let (status, answer) = grow(2049);
+    assert_eq!((status, &answer["code"]), (409, &json!("node_memory_unknown")), "{answer}");
+    assert!(
+        answer["message"].as_str().unwrap().contains("gives container 104 cannot be read yet"),
+        "{answer}"
+    );
+    // Less is no matter of the node's memory, and neither are cores.
+    assert_eq!(server.ask("POST", "/scale/cores", &json!({"vm_id": 106, "cores": 4})).0, 200);
+    fs::remove_dir(&path).unwrap();
+    node.write_conf(104, &conf);
+    // It is known while the rollback still runs.
+    until(|| (grow(2050).0 == 200).then_some(()));
+    let (status, answer) = grow(20_000);
+    assert_eq!((status, &answer["code"]), (409, &json!("node_memory_short")), "{answer}");
+    node.hook("rollback", "");
+    release(&node);
+    server.wait_for("settled");
+}
+
+/// Such a call may take an hour, so that waiting for it would only end with the time limit of the queue.
+#[test]
+fn a_container_whose_call_outlived_the_server_is_refused_at_once() {
+    let node = Node::new();
+    hold(&node, "snapshot");
+    let server = Server::start(&node, "");
+    let body = json!({"vm_id": 104, "snapshot_name": "mine"});
+    let _client = server.send("POST", "/snapshot/create", &body);
+    until_held(&node);
+    server.signal(Signal::KILL);
+    server.wait();
+    write_config(&node, "queue_timeout_seconds = 1", "");
+    let server = Server::spawn(&node, &mut program(&node, "run"));
+    let ask = |cores: u32| server.ask("POST", "/scale/cores", &json!({"vm_id": 104, "cores": cores}));
+    until(|| {
+        let (status, answer) = ask(4);
+        assert_eq!((status, &answer["code"]), (409, &json!("change_in_progress")), "{answer}");
+        answer["message"].as_str().unwrap().contains("`pct snapshot 104 mine").then_some(())
+    });
+    node.hook("snapshot", "");
+    release(&node);
+    until(|| (ask(4).0 == 200).then_some(()));
+}

@@ -26,6 +26,15 @@ fn key(node: &Node, role: Role, containers: Option<BTreeSet<lxc_autoscale_core::
     KeyFile::new(node.config.server.keys_file.clone()).create(new, Timestamp::now()).unwrap()
 }
 
+/// Changes the rights of the key, as an editor would.
+fn change_key(node: &Node, role: &str, containers: &Value) {
+    let file = &node.config.server.keys_file;
+    let mut keys: Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+    keys[0]["role"] = role.into();
+    keys[0]["containers"] = containers.clone();
+    std::fs::write(file, keys.to_string()).unwrap();
+}
+
 fn revoke(node: &Node) {
     KeyFile::new(node.config.server.keys_file.clone()).revoke("guest").unwrap();
 }
@@ -172,25 +181,31 @@ async fn keys_that_cannot_be_read_when_a_change_has_its_turn_are_named_as_the_ca
 
 #[tokio::test]
 async fn a_key_whose_role_or_scope_was_narrowed_meanwhile_changes_nothing() {
-    let only_102 = BTreeSet::from([102.try_into().unwrap()]);
     for (role, containers, status, code) in
-        [(Role::Viewer, None, 403, "forbidden"), (Role::Operator, Some(only_102), 403, "out_of_scope")]
+        [("viewer", Value::Null, 403, "forbidden"), ("operator", json!([102]), 403, "out_of_scope")]
     {
         let node = Node::new();
-        let narrowed = |_: &AppState| {
-            revoke(&node);
-            key(&node, role, containers);
-        };
+        let narrowed = |_: &AppState| change_key(&node, role, &containers);
         asked_while_held(&node, four_cores(), narrowed).await.assert_error(status, code);
         assert_untouched(&node);
     }
     // A key with more rights than before has enough of them.
     let node = Node::new();
-    let widened = |_: &AppState| {
+    let widened = |_: &AppState| change_key(&node, "admin", &Value::Null);
+    asked_while_held(&node, four_cores(), widened).await.data();
+}
+
+/// A key is revoked because its secret is no secret any more. What was asked for with that secret is not done with the
+/// rights of the key that has its name now.
+#[tokio::test]
+async fn a_key_that_was_revoked_and_made_again_changes_nothing() {
+    let node = Node::new();
+    let made_again = |_: &AppState| {
         revoke(&node);
         key(&node, Role::Admin, None);
     };
-    asked_while_held(&node, four_cores(), widened).await.data();
+    asked_while_held(&node, four_cores(), made_again).await.assert_error(403, "forbidden");
+    assert_untouched(&node);
 }
 
 #[tokio::test]

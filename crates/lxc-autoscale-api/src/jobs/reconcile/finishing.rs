@@ -7,11 +7,12 @@ use lxc_autoscale_core::{ErrorChain, Vmid};
 use super::super::table::End;
 use super::super::{CopyStage, Journal, Task};
 use super::stored_if_any;
-use super::verdicts::{NOTHING_TELLS, done_as, failed, not_done, reached, unknown};
+use super::verdicts::{NOTHING_TELLS, done_as, failed, interrupted, not_done, reached, unknown};
 use crate::actions::ActionError;
 use crate::actions::clones::{self, tag_of};
 use crate::actions::snapshots::ensure_running;
 use crate::backend::{ContainerHost, Stored};
+use crate::changes::ChangeError;
 
 /// A copy whose making was interrupted.
 #[derive(Clone, Copy, Debug)]
@@ -24,7 +25,12 @@ pub(super) struct Copying<'a> {
     pub(super) stage: Option<CopyStage>,
     /// Whether its source was running, so that it was made from a temporary snapshot.
     pub(super) from_snapshot: bool,
+    /// The lock that Proxmox holds on its source by now.
+    pub(super) source_lock: Option<&'a str>,
 }
+
+/// The lock that Proxmox puts on the source while it is copied. If the copying process is killed, the lock stays.
+const SOURCE_LOCK: &str = "disk";
 
 /// Whether a copy is complete.
 pub(super) fn is_whole(copy: &ContainerConfig, hostname: &str, stage: Option<CopyStage>) -> bool {
@@ -95,16 +101,18 @@ pub(super) async fn started_again(host: &dyn ContainerHost, vmid: Vmid, restart:
 
 /// Drops the temporary snapshot in any case, marks a complete copy, and removes an incomplete one. `None` while
 /// something is in the way that may pass; with `is_patient` that is waited for, otherwise what remains is named.
+///
+/// A lock that remains on the source is named and not removed: it does not show whose it is.
 pub(super) async fn settle_clone(
     host: &dyn ContainerHost,
     journal: &Journal,
     copying: Copying<'_>,
     is_patient: bool,
 ) -> Result<Option<End>, ActionError> {
-    let Copying { source, target, requested_name, hostname, stage, from_snapshot } = copying;
+    let Copying { source, target, requested_name, hostname, stage, from_snapshot, source_lock } = copying;
     let (mut left, mut may_pass) = (Vec::new(), false);
     // Before the copy: whatever is wrong with that, the source need not keep the snapshot.
-    let snapshot = clones::temporary_snapshot(target).map_err(|_| ActionError::Crashed)?;
+    let snapshot = clones::temporary_snapshot(target).map_err(|_| ChangeError::Crashed)?;
     if from_snapshot && let Some(leftover) = clones::drop_snapshot(host, source, &snapshot).await? {
         may_pass |= leftover.is_locked;
         left.push(leftover.shown);
@@ -142,6 +150,12 @@ pub(super) async fn settle_clone(
     if may_pass && is_patient {
         return Ok(None);
     }
+    if source_lock == Some(SOURCE_LOCK) {
+        left.push(format!(
+            "the lock ({SOURCE_LOCK}) of container {source}: if nothing works on the container any more, remove the \
+             lock with `pct unlock {source}`"
+        ));
+    }
     let left = (!left.is_empty()).then(|| left.join("; "));
     if is_done {
         let done = CloneCreated {
@@ -155,7 +169,7 @@ pub(super) async fn settle_clone(
         let message = format!("Container {target} is a copy of container {source} and is stopped.");
         return Ok(Some(End { forgotten: vec![target], ..done_as(&done, message) }));
     }
-    let cause = ActionError::Interrupted { found: shown };
+    let cause = interrupted(shown);
     Ok(Some(failed(&match left {
         None => cause,
         Some(left) => ActionError::LeftBehind { cause: Box::new(cause), left },
@@ -188,6 +202,7 @@ mod tests {
             hostname: "copy",
             stage: Some(CopyStage::Ordered),
             from_snapshot: false,
+            source_lock: None,
         };
         assert!(settle_clone(&host, &journal, copying, true).await.unwrap().is_none());
         let end = settle_clone(&host, &journal, copying, false).await.unwrap().unwrap();
@@ -197,5 +212,12 @@ mod tests {
         let absent = Copying { stage: Some(CopyStage::Absent), ..copying };
         let end = settle_clone(&host, &journal, absent, true).await.unwrap().unwrap();
         assert_eq!(end.code.as_deref(), Some("interrupted"));
+        // A lock of another kind is none that copying leaves.
+        for (lock, code) in [("disk", "left_behind"), ("backup", "interrupted")] {
+            let locked = Copying { source_lock: Some(lock), ..absent };
+            let end = settle_clone(&host, &journal, locked, true).await.unwrap().unwrap();
+            assert_eq!(end.code.as_deref(), Some(code), "{end:?}");
+            assert_eq!(end.message.contains("`pct unlock 104`"), lock == "disk", "{end:?}");
+        }
     }
 }

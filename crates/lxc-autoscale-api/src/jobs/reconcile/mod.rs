@@ -33,8 +33,8 @@ mod verdicts;
 
 use finishing::{Copying, is_whole, settle_clone, settle_power, started_again};
 use verdicts::{
-    NOTHING_TELLS, as_told, done_as, failed, settle_by_configuration, settle_removal, settle_rollback,
-    unknown,
+    NOTHING_TELLS, as_told, done_as, failed, interrupted, settle_by_configuration, settle_removal,
+    settle_rollback, unknown,
 };
 
 /// The pauses between two looks at a call or a node that does not answer: the first, and the longest.
@@ -99,7 +99,7 @@ pub async fn begin(state: &AppState) -> Result<(), StoreError> {
         let told = told.filter(|end| end.is_last(open.is_answered));
         if !open.is_begun && told.is_none() {
             let found = "it had not begun; nothing was done".to_owned();
-            let result = state.changes().settle(&open, failed(&ActionError::Interrupted { found })).await;
+            let result = state.changes().settle(&open, failed(&interrupted(found))).await;
             state.changes().count_settled(&open, result);
             continue;
         }
@@ -109,9 +109,7 @@ pub async fn begin(state: &AppState) -> Result<(), StoreError> {
         } else {
             tracing::warn!(number, summary, "the server ended in the middle of this");
         }
-        if let Some(more) = more_memory(state.changes().host(), &open).await {
-            state.changes().budget().promise(open.number, more);
-        }
+        promise_memory(state.changes(), &open).await;
         found.push((open, told));
     }
     for group in in_turns(found) {
@@ -136,25 +134,61 @@ pub async fn begin(state: &AppState) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Counts the memory that an interrupted change gives its container, or may yet. If that cannot be read, nobody gets
+/// more memory until it can ([`settle`] tries again), or the change has ended.
+async fn promise_memory(changes: &Changes, open: &Open) {
+    match more_memory(changes.host(), open).await {
+        Ok(0) => changes.budget().release(open.number),
+        Ok(more) => changes.budget().promise(open.number, more),
+        Err(Unread { vmid, error }) => {
+            tracing::warn!(number = open.number, %vmid, error = %ErrorChain(&error), "cannot read how much memory a rollback gives: no container gets more until then");
+            changes.budget().hold_for(open.number, vmid);
+        }
+    }
+}
+
+/// What a rollback gives its container cannot be read.
+struct Unread {
+    vmid: Vmid,
+    error: BackendError,
+}
+
 /// How much more memory an interrupted change gives its container, in MiB, or may yet. Whether that ran is recorded for
 /// a rollback only.
-async fn more_memory(host: &dyn ContainerHost, open: &Open) -> Option<u64> {
-    let before = open.before.as_ref()?;
+async fn more_memory(host: &dyn ContainerHost, open: &Open) -> Result<u64, Unread> {
+    let Some(before) = &open.before else { return Ok(0) };
     let then = match &open.asked.order.task {
         Task::SetMemory { memory_mib, .. } => *memory_mib,
         Task::Rollback { vmid, name } if before.running == Some(true) => {
-            let name = SnapshotName::new(name).ok()?;
-            match host.settings_in(*vmid, &name).await {
-                Ok(then) => then.memory_mb.get(),
-                Err(error) => {
-                    tracing::warn!(%vmid, %name, error = %ErrorChain(&error), "cannot read how much memory a rollback gives");
-                    return None;
-                }
-            }
+            let then = memory_after_rollback(host, *vmid, name).await;
+            then.map_err(|error| Unread { vmid: *vmid, error })?
         }
-        _ => return None,
+        _ => 0,
     };
-    then.checked_sub(before.config.memory_mb.get()).filter(|more| 0 < *more)
+    Ok(then.saturating_sub(before.config.memory_mb.get()))
+}
+
+/// The memory in MiB that a container has after a rollback to this snapshot. If the snapshot is gone, the rollback has
+/// ended, and the configuration shows it; if the container is gone, it has none.
+async fn memory_after_rollback(
+    host: &dyn ContainerHost,
+    vmid: Vmid,
+    name: &str,
+) -> Result<u64, BackendError> {
+    // What is no name of a snapshot is no snapshot.
+    let in_snapshot = match SnapshotName::new(name) {
+        Ok(name) => host.settings_in(vmid, &name).await,
+        Err(_) => Err(BackendError::NoSuchSnapshot { vmid, name: name.to_owned() }),
+    };
+    let then = match in_snapshot {
+        Err(BackendError::NoSuchSnapshot { .. }) => host.stored(vmid).await.map(|stored| stored.config),
+        read => read,
+    };
+    match then {
+        Ok(then) => Ok(then.memory_mb.get()),
+        Err(BackendError::NoSuchContainer { .. }) => Ok(0),
+        Err(error) => Err(error),
+    }
 }
 
 /// Groups the changes that have containers in common, because they are settled one after the other. There are such
@@ -236,13 +270,27 @@ async fn settle(changes: &Changes, open: &Open) -> &'static str {
     let mut pause = PAUSES.0;
     // Since when none of its calls is known to be running.
     let mut waits: Option<Instant> = None;
+    // While one is, other changes of its containers are refused at once: that may take an hour.
+    let mut overdue = None;
     let end = loop {
+        if changes.budget().is_held_for(number) {
+            promise_memory(changes, open).await;
+        }
         let is_patient = waits.is_none_or(|since| since.elapsed() < PATIENCE);
         let looked = look(changes.host(), &journal, &newest, is_patient);
         match watched(Arc::new(journal.clone()), looked).await {
             Ok(Look::Ended(end)) => break *end,
-            Ok(Look::NotYet) if waits.is_none() => (waits, pause) = (Some(Instant::now()), PAUSES.0),
-            Ok(Look::NotYet | Look::Running) => {}
+            Ok(Look::Running) => {
+                if overdue.is_none() {
+                    overdue = changes.mark_overdue(&newest);
+                }
+            }
+            Ok(Look::NotYet) => {
+                overdue = None;
+                if waits.is_none() {
+                    (waits, pause) = (Some(Instant::now()), PAUSES.0);
+                }
+            }
             Err(error) => {
                 tracing::warn!(number, error = %ErrorChain(&error), "cannot determine the outcome of a change");
             }
@@ -257,6 +305,8 @@ async fn settle(changes: &Changes, open: &Open) -> &'static str {
             }
         }
     };
+    // From here on it takes a moment, which other changes wait for.
+    drop(overdue);
     tracing::warn!(number = open.number, summary = open.asked.summary, state = ?end.state, found = end.message, "settled");
     changes.settle(open, end).await
 }
@@ -279,7 +329,7 @@ async fn look(
             _ if open.asked.order.task == Task::Other => unknown(NOTHING_TELLS.to_owned()),
             None => {
                 let found = "no call had been made; nothing was done".to_owned();
-                failed(&ActionError::Interrupted { found })
+                failed(&interrupted(found))
             }
             // A sequence whose calls leave no trace on the node.
             Some(call) => {
@@ -307,6 +357,7 @@ async fn look(
                 hostname,
                 stage: open.copy,
                 from_snapshot: before.running == Some(true),
+                source_lock: now.as_ref().and_then(|source| source.config.lock.as_deref()),
             };
             match settle_clone(host, journal, copying, is_patient).await? {
                 Some(end) => end,

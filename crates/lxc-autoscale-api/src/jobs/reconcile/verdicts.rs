@@ -12,6 +12,7 @@ use super::super::{Before, Task};
 use crate::actions::{ActionError, resize};
 use crate::audit::ToldEnd;
 use crate::backend::{Stored, snapstate};
+use crate::changes::ChangeError;
 use crate::error::ApiError;
 use crate::hundredths;
 
@@ -71,7 +72,7 @@ pub(super) fn settle_by_configuration(task: &Task, before: &Before, now: &Stored
             let found = format!("the snapshots of container {vmid} are now: {left}");
             match &config.lock {
                 Some(lock) => unknown(format!("{found}; it is locked ({lock}), see `pct unlock`")),
-                None => failed(&ActionError::Interrupted { found }),
+                None => failed(&interrupted(found)),
             }
         }
         _ => unknown(NOTHING_TELLS.to_owned()),
@@ -175,12 +176,17 @@ pub(super) fn as_told(task: &Task, told: ToldEnd) -> End {
 
 /// Nothing of the change is done.
 pub(super) fn not_done(found: &str) -> End {
-    failed(&ActionError::Interrupted { found: format!("{found}, as before") })
+    failed(&interrupted(format!("{found}, as before")))
 }
 
 /// Nobody can tell whether it is done.
 pub(super) fn unknown(found: String) -> End {
-    End { state: JobState::Unknown, ..failed(&ActionError::Interrupted { found }) }
+    End { state: JobState::Unknown, ..failed(&interrupted(found)) }
+}
+
+/// The error of a change that was interrupted; `found` says what the node shows of it.
+pub(super) fn interrupted(found: String) -> ActionError {
+    ChangeError::Interrupted { found }.into()
 }
 
 /// A change that failed with this error.
