@@ -101,7 +101,7 @@ fn settle_snapshot(
     let found = format!("snapshot `{name}` of container {vmid} is {shown}");
     if let Some(lacks) = lacks {
         let found = format!("{found}: {lacks}; remove it with DELETE /snapshot/delete");
-        return failed(&ActionError::Interrupted { found });
+        return failed(&ChangeError::Interrupted { found }.into());
     }
     let is_reached = state.is_some() == is_wanted;
     reached(is_reached, !is_reached, result, found)
