@@ -39,7 +39,10 @@ fn leave(server: &Server, client: TcpStream) {
 
 /// Makes a call of `command` wait until `release` exists; `held` shows that it is running.
 pub(crate) fn hold(node: &Node, command: &str) {
-    node.hook(command, "touch \"$root/held\"; until [ -e \"$root/release\" ]; do sleep 0.02; done");
+    node.hook(
+        command,
+        "touch \"$root/held\"; until [ -e \"$root/release\" ] || [ ! -d \"$root\" ]; do sleep 0.02; done",
+    );
 }
 
 pub(crate) fn until_held(node: &Node) {

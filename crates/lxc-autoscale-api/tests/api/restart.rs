@@ -520,8 +520,10 @@ fn nobody_gets_more_memory_while_it_is_unknown_what_an_interrupted_rollback_give
     fs::remove_file(&path).unwrap();
     fs::create_dir(&path).unwrap();
     let mut server = Server::spawn(&node, &mut program(&node, "run"));
-    let grow = |memory: u32| server.ask("POST", "/scale/ram", &json!({"vm_id": 106, "memory": memory}));
-    let (status, answer) = grow(2049);
+    let grow = |server: &Server, memory: u32| {
+        server.ask("POST", "/scale/ram", &json!({"vm_id": 106, "memory": memory}))
+    };
+    let (status, answer) = grow(&server, 2049);
     assert_eq!((status, &answer["code"]), (409, &json!("node_memory_unknown")), "{answer}");
     assert!(
         answer["message"].as_str().unwrap().contains("gives container 104 cannot be read yet"),
@@ -532,8 +534,11 @@ fn nobody_gets_more_memory_while_it_is_unknown_what_an_interrupted_rollback_give
     fs::remove_dir(&path).unwrap();
     node.write_conf(104, &conf);
     // It is known while the rollback still runs.
-    until(|| (grow(2050).0 == 200).then_some(()));
-    let (status, answer) = grow(20_000);
+    while grow(&server, 2050).0 != 200 {
+        // Its log must be read, or it could not write any more of it.
+        server.wait_for("refused");
+    }
+    let (status, answer) = grow(&server, 20_000);
     assert_eq!((status, &answer["code"]), (409, &json!("node_memory_short")), "{answer}");
     node.hook("rollback", "");
     release(&node);
@@ -552,14 +557,19 @@ fn a_container_whose_call_outlived_the_server_is_refused_at_once() {
     server.signal(Signal::KILL);
     server.wait();
     write_config(&node, "queue_timeout_seconds = 1", "");
-    let server = Server::spawn(&node, &mut program(&node, "run"));
-    let ask = |cores: u32| server.ask("POST", "/scale/cores", &json!({"vm_id": 104, "cores": cores}));
-    until(|| {
-        let (status, answer) = ask(4);
+    let mut server = Server::spawn(&node, &mut program(&node, "run"));
+    let ask = |server: &Server| server.ask("POST", "/scale/cores", &json!({"vm_id": 104, "cores": 4}));
+    loop {
+        let (status, answer) = ask(&server);
         assert_eq!((status, &answer["code"]), (409, &json!("change_in_progress")), "{answer}");
-        answer["message"].as_str().unwrap().contains("`pct snapshot 104 mine").then_some(())
-    });
+        if answer["message"].as_str().unwrap().contains("`pct snapshot 104 mine") {
+            break;
+        }
+    }
     node.hook("snapshot", "");
     release(&node);
-    until(|| (ask(4).0 == 200).then_some(()));
+    server.wait_for("settled");
+    while ask(&server).0 != 200 {
+        server.wait_for("refused");
+    }
 }
