@@ -128,9 +128,45 @@ pub fn uptime_seconds(text: &str) -> Result<f64, Unexpected> {
 
 /// A pressure file (Documentation/accounting/psi.rst).
 pub fn pressure(text: &str) -> Result<Pressure, Unexpected> {
+    // Each look at a container reads three of them: those in the kernel's own words are read from front to back.
+    if let Some(pressure) = pressure_as_written(text) {
+        return Ok(pressure);
+    }
+    pressure_by_words(text)
+}
+
+/// A pressure file, whatever else is in it.
+fn pressure_by_words(text: &str) -> Result<Pressure, Unexpected> {
     let line = |kind: &str| text.lines().find_map(|line| line.strip_prefix(kind)?.strip_prefix(' '));
     let some = line("some").ok_or_else(|| Unexpected::new("a `some` line", text))?;
     Ok(Pressure { some: pressure_line(some)?, full: line("full").map(pressure_line).transpose()? })
+}
+
+/// A pressure file that has exactly the kernel's form (`psi_show` in kernel/sched/psi.c); `None` for any other.
+fn pressure_as_written(text: &str) -> Option<Pressure> {
+    let mut rest = text;
+    let some = line_as_written(&mut rest, "some avg10=")?;
+    let full = if rest.is_empty() { None } else { Some(line_as_written(&mut rest, "full avg10=")?) };
+    rest.is_empty().then_some(Pressure { some, full })
+}
+
+/// The next line, which is taken off the text.
+fn line_as_written(text: &mut &str, begin: &str) -> Option<PressureLine> {
+    let mut next = |begin: &str, end: u8| {
+        let rest = text.strip_prefix(begin)?;
+        let (value, rest) = rest.split_at(rest.bytes().position(|byte| byte == end)?);
+        *text = rest;
+        Some(value)
+    };
+    let avg10 = hundredths(next(begin, b' ')?)?;
+    let avg60 = hundredths(next(" avg60=", b' ')?)?;
+    let avg300 = hundredths(next(" avg300=", b' ')?)?;
+    let total = next(" total=", b'\n')?;
+    // `parse` takes a sign as well.
+    let total_usec =
+        total.parse().ok().filter(|_| total.as_bytes().first().is_some_and(u8::is_ascii_digit))?;
+    *text = text.strip_prefix('\n')?;
+    Some(PressureLine { avg10, avg60, avg300, total_usec })
 }
 
 fn pressure_line(line: &str) -> Result<PressureLine, Unexpected> {

@@ -125,6 +125,33 @@ proptest! {
     }
 }
 
+proptest! {
+    /// The kernel's own form is read in a single pass, and gives what any reader of words makes of it; so does what nearly has it.
+    #[test]
+    fn pressure_as_the_kernel_writes_it_is_what_its_words_say(
+        text in "(some avg10=[0-9]{1,3}[.][0-9]{2} avg60=[0-9]{1,3}[.][0-9]{2} avg300=[0-9]{1,3}[.][0-9]{2} total=[+0-9][0-9]{0,18}\n{0,2}|full avg10=0[.][0-9]{2,3} avg60=0[.]00 avg300=0[.]00 total=[0-9]{1,20}\n|full ){0,3}"
+    ) {
+        if let Some(pressure) = pressure_as_written(&text) {
+            prop_assert_eq!(pressure_by_words(&text), Ok(pressure));
+        }
+    }
+}
+
+#[test]
+fn the_kernels_own_form_of_pressure_is_recognised() {
+    let line = "avg10=0.50 avg60=12.03 avg300=100.00 total=4253314\n";
+    assert!(pressure_as_written(&format!("some {line}full {line}")).is_some());
+    assert!(pressure_as_written(&format!("some {line}")).is_some());
+    for other in [
+        format!("some {line}more {line}"),
+        format!("some  {line}"),
+        format!("some {line}\n"),
+        "some avg10=0.50".to_owned(),
+    ] {
+        assert_eq!(pressure_as_written(&other), None, "{other}");
+    }
+}
+
 #[test]
 fn hundredths_are_what_a_parser_makes_of_them() {
     for number in (0..30_000).chain((0..u64::from(u32::MAX)).step_by(7_777_777)).chain([99_999_999_999]) {

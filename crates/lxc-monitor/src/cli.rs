@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -123,6 +124,22 @@ pub enum Outcome {
 }
 
 impl Cli {
+    /// The command line of this process; does not return where it is wrong or asks for help.
+    pub fn of_process() -> Self {
+        let arguments: Vec<OsString> = std::env::args_os().collect();
+        Self::of_daemon(&arguments).unwrap_or_else(|| Self::parse_from(arguments))
+    }
+
+    /// A command line as the unit has it, read without the parser: what a daemon runs once at its start stays in its memory for as
+    /// long as it runs, and the parser is a twentieth of the program.
+    fn of_daemon(arguments: &[OsString]) -> Option<Self> {
+        let [_, run, option, config] = arguments else { return None };
+        // An empty name, or one that looks like an option, is for the parser to judge.
+        let is_plain = !config.is_empty() && !config.as_encoded_bytes().starts_with(b"-");
+        (run == "run" && option == "--config" && is_plain)
+            .then(|| Self { config: config.into(), command: Command::Run })
+    }
+
     /// Runs the command.
     ///
     /// # Errors
@@ -218,4 +235,39 @@ async fn once(config: &MonitorConfig, interval: Duration) -> Result<Outcome, Cli
 fn print(text: &str) -> Result<(), CliError> {
     let mut out = CommandOutput::stdout();
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(CliError::Stdout)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A command line as the parser reads it, and without it.
+    fn both(line: &str) -> (Option<String>, Option<String>) {
+        let arguments: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+        let shown = |cli: Cli| format!("{cli:?}");
+        (Cli::try_parse_from(&arguments).ok().map(shown), Cli::of_daemon(&arguments).map(shown))
+    }
+
+    #[test]
+    fn the_units_command_line_is_read_as_the_parser_reads_it() {
+        let unit = include_str!("../../../systemd/lxc_monitor.service");
+        let start = unit.lines().find_map(|line| line.strip_prefix("ExecStart=")).unwrap();
+        let (parsed, of_daemon) = both(start);
+        assert!(parsed.is_some());
+        assert_eq!(of_daemon, parsed);
+    }
+
+    #[test]
+    fn any_other_command_line_is_left_to_the_parser() {
+        for line in [
+            "m run",
+            "m --config x run",
+            "m check --config x",
+            "m run --config --json",
+            "m run --config ",
+            "m run --config x y",
+        ] {
+            assert_eq!(both(line).1, None, "{line}");
+        }
+    }
 }

@@ -110,8 +110,8 @@ enum NodeAnswer {
 /// What came of a look at the node, what is wrong with the table of command sockets, and the node's files.
 type NodeLook = (Reading<(Survey, Option<String>)>, KeptFiles);
 
-/// What came of reading what Proxmox stores.
-type InventoryLook = (Inventory, Reading<Pools>);
+/// What came of reading what Proxmox stores: `None` where it is as it was.
+type InventoryLook = (Option<Inventory>, Reading<Pools>);
 
 /// What came of the looks at the containers so far, in their order.
 #[derive(Debug, Default)]
@@ -131,11 +131,19 @@ struct ById<T> {
     list: Vec<(Vmid, Option<T>)>,
     /// What has no place in the list.
     added: Vec<(Vmid, Option<T>)>,
+    /// The place that was asked for last: who asks goes through the containers in order.
+    last: usize,
 }
 
 impl<T> ById<T> {
     fn place(&mut self, vmid: Vmid) -> Option<&mut Option<T>> {
-        let place = self.list.binary_search_by_key(&vmid, |(vmid, _)| *vmid).ok()?;
+        let is_at = |place: &usize| self.list.get(*place).is_some_and(|(known, _)| *known == vmid);
+        let near = [self.last, self.last + 1].into_iter().find(is_at);
+        let place = match near {
+            Some(place) => place,
+            None => self.list.binary_search_by_key(&vmid, |(vmid, _)| *vmid).ok()?,
+        };
+        self.last = place;
         self.list.get_mut(place).map(|(_, value)| value)
     }
 
@@ -180,7 +188,7 @@ impl<T: Clone> ById<T> {
 
 impl<T> Default for ById<T> {
     fn default() -> Self {
-        Self { list: Vec::new(), added: Vec::new() }
+        Self { list: Vec::new(), added: Vec::new(), last: 0 }
     }
 }
 
@@ -304,7 +312,7 @@ impl Collector {
     /// How `/etc/pve/lxc` and the pools are read.
     fn inventory_read(&self) -> impl FnOnce() -> Result<InventoryLook, ReadError> + Send + use<> {
         let (pve, known) = (self.paths.pve.clone(), Arc::clone(&self.inventory));
-        move || Ok((known.refreshed(&pve, clock::now())?, pools::read(&pve)))
+        move || Ok((known.changed(&pve, clock::now())?, pools::read(&pve)))
     }
 
     /// Takes what was read of Proxmox. While it does not answer, the containers are those that it listed last; but how
@@ -312,7 +320,9 @@ impl Collector {
     fn take_inventory(&mut self, answer: Result<InventoryLook, String>) {
         let trouble = match answer {
             Ok((inventory, pools)) => {
-                self.inventory = Arc::new(inventory);
+                if let Some(inventory) = inventory {
+                    self.inventory = Arc::new(inventory);
+                }
                 let trouble = pools.as_ref().err().map(ToString::to_string);
                 self.pools = pools;
                 self.notices.warn("pools", trouble);

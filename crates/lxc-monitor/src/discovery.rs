@@ -137,6 +137,14 @@ impl Inventory {
     /// When the directory cannot be listed; also when it is missing below `/etc/pve`, which is an empty directory while
     /// Proxmox's cluster file system is not mounted.
     pub fn refreshed(&self, pve: &Path, now: Moment) -> Result<Self, ReadError> {
+        Ok(self.changed(pve, now)?.unwrap_or_else(|| self.clone()))
+    }
+
+    /// The same; `None` where nothing has changed, as in most cycles, which then need no second list.
+    ///
+    /// # Errors
+    /// Like [`Self::refreshed`].
+    pub fn changed(&self, pve: &Path, now: Moment) -> Result<Option<Self>, ReadError> {
         let directory = pve.join("lxc");
         let failed = |source| ReadError::Io { path: directory.clone(), source };
         let handle = match File::open(&directory) {
@@ -145,12 +153,14 @@ impl Inventory {
                 return if pve.is_dir() {
                     Err(ReadError::Gone { path: directory })
                 } else {
-                    Ok(Self::NotProxmox)
+                    Ok(Some(Self::NotProxmox))
                 };
             }
             Err(source) => return Err(failed(source)),
         };
-        let mut containers = Vec::new();
+        let known = self.list();
+        let mut holds = vec![false; known.len()];
+        let mut others = Vec::new();
         let mut buffer = Vec::with_capacity(LISTING_BYTES);
         // Without copying each name.
         let mut entries = RawDir::new(&handle, buffer.spare_capacity_mut());
@@ -160,48 +170,56 @@ impl Inventory {
             let Some(vmid) = name.to_str().and_then(Vmid::from_config_file_name) else { continue };
             // Before it is read: a change in between shows the next time.
             let stamp = Stamp::of(&handle, entry.file_name());
-            if let Some(known) = self.stored(vmid)
-                && known.as_of.zip(stamp).is_some_and(|(as_of, stamp)| as_of.holds(vmid, stamp, now))
+            if let Ok(place) = self.place(vmid)
+                && known[place].1.as_of.zip(stamp).is_some_and(|(as_of, stamp)| as_of.holds(vmid, stamp, now))
             {
-                containers.push((vmid, known.clone()));
+                holds[place] = true;
                 continue;
             }
             match StoredContainer::read(&directory.join(name)) {
                 Ok(stored) => {
                     let stamp = stamp.filter(|stamp| stamp.is_settled(now));
                     let as_of = stamp.map(|stamp| AsOf { since_boot: now.since_boot, stamp });
-                    containers.push((vmid, StoredContainer { as_of, ..stored }));
+                    others.push((vmid, StoredContainer { as_of, ..stored }));
                 }
                 // Destroyed or migrated away since the directory was listed.
                 Err(error) if error.is_gone() => {}
                 Err(error) => {
                     let configuration = Err(Missing::from(error));
                     let stored = StoredContainer { configuration, unreadable: Vec::new(), as_of: None };
-                    containers.push((vmid, stored));
+                    others.push((vmid, stored));
                 }
             }
         }
+        if matches!(self, Self::Proxmox(_)) && others.is_empty() && holds.iter().all(|holds| *holds) {
+            return Ok(None);
+        }
+        let still = known.iter().zip(holds).filter(|(_, holds)| *holds).map(|(known, _)| known.clone());
+        let mut containers: Vec<_> = still.chain(others).collect();
         containers.sort_unstable_by_key(|(vmid, _)| *vmid);
-        Ok(Self::Proxmox(containers.into()))
+        Ok(Some(Self::Proxmox(containers.into())))
+    }
+
+    fn list(&self) -> &[(Vmid, StoredContainer)] {
+        match self {
+            Self::NotProxmox | Self::Unknown(_) => &[],
+            Self::Proxmox(containers) => containers,
+        }
+    }
+
+    /// The place of a container in the list, or where it would be.
+    fn place(&self, vmid: Vmid) -> Result<usize, usize> {
+        self.list().binary_search_by_key(&vmid, |(vmid, _)| *vmid)
     }
 
     fn stored(&self, vmid: Vmid) -> Option<&StoredContainer> {
-        match self {
-            Self::NotProxmox | Self::Unknown(_) => None,
-            Self::Proxmox(containers) => {
-                let place = containers.binary_search_by_key(&vmid, |(vmid, _)| *vmid).ok()?;
-                containers.get(place).map(|(_, stored)| stored)
-            }
-        }
+        let place = self.place(vmid).ok()?;
+        self.list().get(place).map(|(_, stored)| stored)
     }
 
     /// Ids of the containers, as far as known without the control groups.
     pub fn ids(&self) -> impl Iterator<Item = Vmid> + '_ {
-        let stored = match self {
-            Self::NotProxmox | Self::Unknown(_) => None,
-            Self::Proxmox(containers) => Some(containers.iter().map(|(vmid, _)| *vmid)),
-        };
-        stored.into_iter().flatten()
+        self.list().iter().map(|(vmid, _)| *vmid)
     }
 
     /// The configuration of one container; `None` inside on a node without Proxmox.

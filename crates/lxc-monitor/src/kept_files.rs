@@ -42,6 +42,9 @@ const OTHER_BYTES_PER_CONTAINER: u64 = 8 << 10;
 const FILES_OF_EVERY_LOOK: u64 = 8;
 /// More than any file holds that is read in every cycle, usually.
 const FIRST_BUFFER_BYTES: usize = 8 << 10;
+/// A buffer that has grown beyond this is not kept: the table of sockets of a thousand containers takes 256 KiB, and is read once in a
+/// cycle.
+const LARGEST_KEPT_BUFFER_BYTES: usize = 64 << 10;
 /// A list that comes in pieces fills a page (4096 bytes at least) with each but the last, less the one record for
 /// which there was no more room (`seq_read_iter` of the kernel), so a piece below this is the last.
 const LAST_PIECE_BYTES: usize = 2048;
@@ -408,7 +411,9 @@ impl KeptFiles {
             let unexpected = |source| ReadError::Unexpected { path: place.directory().join(name), source };
             parse(&text_of(&buffer[..length])).map_err(unexpected)
         });
-        BUFFER.set(buffer);
+        if buffer.capacity() <= LARGEST_KEPT_BUFFER_BYTES {
+            BUFFER.set(buffer);
+        }
         result
     }
 

@@ -3,7 +3,6 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::Parser;
 use lxc_autoscale_core::ErrorChain;
 use lxc_monitor::cli::{Cli, CliError, Outcome};
 
@@ -11,7 +10,7 @@ use lxc_monitor::cli::{Cli, CliError, Outcome};
 const EXIT_NOTHING_KNOWN: u8 = 5;
 
 fn main() -> ExitCode {
-    match Cli::parse().run() {
+    match Cli::of_process().run() {
         Ok(Outcome::Success) => ExitCode::SUCCESS,
         Ok(Outcome::NotHealthy) => ExitCode::FAILURE,
         Ok(Outcome::NothingKnown) => ExitCode::from(EXIT_NOTHING_KNOWN),

@@ -25,6 +25,7 @@ mod recover;
 mod since;
 mod spares;
 mod tail;
+mod text;
 pub mod trust;
 mod writer;
 

@@ -18,6 +18,7 @@ use super::kept_record::KeptRecord;
 use super::lock::{Lock, LockError};
 use super::recover::{Recovery, oldest_in, recover, time_of};
 use super::spares::{Spare, Spares};
+use super::text;
 use super::trust::{self, Believed, Distrust};
 use crate::durable::sync_directory;
 use crate::snapshot::Snapshot;
@@ -331,7 +332,7 @@ impl MetricsWriter {
         }
         if let Some(newest) = &self.newest {
             end.write_all(separator)?;
-            serde_json::to_writer(&mut *end, &**newest)?;
+            text::write(end, &**newest)?;
         }
         end.write_all(format::FOOTER)
     }

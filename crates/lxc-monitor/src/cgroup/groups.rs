@@ -31,15 +31,18 @@ pub struct Group<'a> {
     layout: usize,
 }
 
-/// A container's possible groups below the root of a tree: Proxmox's name, then plain LXC's.
-fn layouts(vmid: Vmid) -> [String; 2] {
-    [format!("lxc/{vmid}"), format!("lxc.payload.{vmid}")]
+/// What precedes the id in the names of a container's possible groups below the root of a tree: Proxmox's, then plain LXC's.
+const LAYOUTS: [&str; 2] = ["lxc/", "lxc.payload."];
+
+/// The possible group of a container below the root of a tree.
+fn path_of(root: &Path, layout: &str, vmid: Vmid) -> PathBuf {
+    root.join(format!("{layout}{vmid}"))
 }
 
 impl Group<'_> {
     /// Its path.
     pub fn path(&self) -> PathBuf {
-        layouts(self.vmid).get(self.layout).map_or_else(PathBuf::new, |name| self.root.join(name))
+        LAYOUTS.get(self.layout).map_or_else(PathBuf::new, |layout| path_of(self.root, layout, self.vmid))
     }
 }
 
@@ -56,10 +59,9 @@ impl Place for Group<'_> {
 impl ContainerGroups {
     /// Finds the trees with a group of the container; `None` if there is none.
     pub(super) fn find(hierarchy: &Arc<Hierarchy>, vmid: Vmid) -> Option<Self> {
-        let names = layouts(vmid);
         let mut trees = [0_u32; 2];
         for (tree, root) in hierarchy.roots() {
-            if let Some(layout) = names.iter().position(|name| root.join(name).is_dir()) {
+            if let Some(layout) = LAYOUTS.iter().position(|layout| path_of(root, layout, vmid).is_dir()) {
                 trees[layout] |= bit(tree);
             }
         }
@@ -92,7 +94,7 @@ impl ContainerGroups {
 
     fn in_tree(&self, tree: u8) -> Option<Group<'_>> {
         let layout = self.trees.iter().position(|trees| trees & bit(tree) != 0)?;
-        let (_, root) = self.hierarchy.roots().nth(usize::from(tree))?;
+        let root = self.hierarchy.root(tree)?;
         Some(Group { root, tree, vmid: self.vmid, layout })
     }
 

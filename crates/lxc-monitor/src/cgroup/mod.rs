@@ -113,6 +113,19 @@ impl Hierarchy {
         (0..).zip(roots.map(PathBuf::as_path))
     }
 
+    /// The root of one tree, by its number.
+    fn root(&self, tree: u8) -> Option<&Path> {
+        let tree = usize::from(tree);
+        let root = match self {
+            Self::V2 { root } => (tree == 0).then_some(root),
+            Self::V1 { controllers, unified } => match controllers.get(tree) {
+                Some((_, root)) => Some(root),
+                None => unified.as_ref().filter(|_| tree == controllers.len()),
+            },
+        };
+        root.map(PathBuf::as_path)
+    }
+
     /// The number of a controller's tree; of version 1 only.
     fn tree_of(&self, controller: &str) -> Option<u8> {
         let Self::V1 { controllers, .. } = self else { return None };
@@ -152,7 +165,7 @@ impl Hierarchy {
     /// The tree in which processes are searched for.
     fn process_root(&self) -> Option<&Path> {
         let tree = self.process_trees().next()?;
-        self.roots().nth(usize::from(tree)).map(|(_, root)| root)
+        self.root(tree)
     }
 }
 

@@ -50,7 +50,10 @@ impl<'a> FlatKeyed<'a> {
             let (key, value) = line.split_once(' ')?;
             Some((key, value.trim().parse().ok()?))
         };
-        Self(text.lines().filter_map(pair).collect())
+        // A line of `memory.stat` has a dozen bytes at least, nearly always.
+        let mut pairs = Vec::with_capacity(text.len() / 12);
+        pairs.extend(text.lines().filter_map(pair));
+        Self(pairs)
     }
 
     /// The value of a key; of the last line if there are several.

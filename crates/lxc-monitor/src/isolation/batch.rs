@@ -61,8 +61,14 @@ impl<K: Ord + Copy + Send + 'static> Isolation<K> {
             };
             let next_look = ages().map(until).min().unwrap_or(patience);
             if !state.waiting.is_empty() && is_stuck && state.running.len() < self.shared.n_turns {
-                let (isolation, batch, read) = (self.clone(), Arc::clone(&batch), Arc::clone(&read));
-                let started = self.shared.threads.run(move || isolation.work(&batch, &*read));
+                // Not while the state is held, for which the thread would wait as soon as it is awake.
+                drop(state);
+                let (isolation, own, read) = (self.clone(), Arc::clone(&batch), Arc::clone(&read));
+                let started = self.shared.threads.run(move || isolation.work(&own, &*read));
+                state = batch.state();
+                if state.waiting.is_empty() && state.running.is_empty() {
+                    continue;
+                }
                 if started.is_err() && state.running.is_empty() {
                     // The system gives no further thread, and no thread is running that could do the rest.
                     state.fail_waiting();
