@@ -141,6 +141,7 @@ mod tests {
             role: Role::Viewer,
             containers: None,
             purpose: None,
+            origin: None,
             queue_timeout: None,
         }
     }

@@ -42,6 +42,7 @@ impl Changes {
     /// under.
     pub(crate) async fn settle(&self, open: &Open, end: End) -> &'static str {
         let subject = Subject {
+            address: None,
             change: open.number.unsigned_abs(),
             caller: open.asked.caller.clone(),
             action: audit::bounded(&open.asked.summary),
@@ -98,6 +99,7 @@ impl Changes {
             }
         };
         let subject = Subject {
+            address: None,
             change: info.id,
             caller: info.caller,
             action: audit::bounded(&info.summary),
