@@ -85,6 +85,7 @@ impl ApiError {
             }
             ActionError::Configuration(error) => configuration(error),
             ActionError::Boost(BoostRefused::NoMore { .. }) => (StatusCode::CONFLICT, "no_boost"),
+            ActionError::Boost(BoostRefused::On { .. }) => (StatusCode::CONFLICT, "boosted"),
             ActionError::Boost(BoostRefused::TooMany { .. }) => (StatusCode::CONFLICT, "too_many_boosts"),
             ActionError::PinnedCpuset { .. } => (StatusCode::CONFLICT, "pinned_cpuset"),
             ActionError::OtherSize { .. } => (StatusCode::CONFLICT, "size_changed"),

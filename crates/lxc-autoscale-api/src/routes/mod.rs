@@ -19,7 +19,7 @@ use crate::error::ApiError;
 use crate::exporter::requests;
 use crate::extract;
 use crate::openapi::faults::{
-    BACKEND, BOOST, CANCEL, CHANGE, CLONE, CONFIG, CONFIG_KEYS, CONFIG_WRITE, CONTAINER, CORES,
+    BACKEND, BOOST, BOOSTED, CANCEL, CHANGE, CLONE, CONFIG, CONFIG_KEYS, CONFIG_WRITE, CONTAINER, CORES,
     EXPECTED, JOB, KEEP, LISTEN, MEMORY, METRICS, NODE, POWER, RECORDED, RESTART, SCOPE, SEQUENCE, SIZE,
     SNAPSHOT, STORE, WHY,
 };
@@ -68,16 +68,16 @@ fn containers() -> Vec<Route> {
     use Role::{Admin, Operator, Viewer};
     vec![
         post("/scale/cores", Operator, "Set the exact number of CPU cores of a container.", scale::cores)
-            .fails(&[CONTAINER, CHANGE, BACKEND, SIZE, EXPECTED, CORES]),
+            .fails(&[CONTAINER, CHANGE, BACKEND, SIZE, EXPECTED, CORES, BOOSTED]),
         post(
             "/scale/cpulimit",
             Operator,
             "Set the CPU limit of a container, in hundredths of a core; 0 removes it.",
             scale::cpulimit,
         )
-        .fails(&[CONTAINER, CHANGE, BACKEND, SIZE, EXPECTED]),
+        .fails(&[CONTAINER, CHANGE, BACKEND, SIZE, EXPECTED, BOOSTED]),
         post("/scale/ram", Operator, "Set the exact amount of memory of a container, in MiB.", scale::ram)
-            .fails(&[CONTAINER, CHANGE, BACKEND, SIZE, EXPECTED, MEMORY]),
+            .fails(&[CONTAINER, CHANGE, BACKEND, SIZE, EXPECTED, MEMORY, BOOSTED]),
         post(
             "/scale/storage/increase",
             Operator,
