@@ -1,5 +1,5 @@
 //! A boost through the real API, together with the real ml daemon: the boost is respected while it lasts, and
-//! afterwards does not count as a manual change.
+//! afterwards does not count as a manual change; and one that runs out by itself gives the size back.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot set up its case must fail")]
 
@@ -12,6 +12,7 @@ use lxc_autoscale_core::container_config::ContainerConfig;
 use lxc_autoscale_e2e::{Process, binary, eventually, output, request, short_directory};
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 const LIMIT: Duration = Duration::from_mins(2);
 /// An idle mail server with far too much memory; only this container is scaled, and soon.
@@ -38,27 +39,52 @@ fn why(directory: &Path) -> Option<(Value, Value)> {
     Some((now["memory"].clone(), now["inputs"]["guard"]["memory"].clone()))
 }
 
-#[test]
-fn a_boost_is_respected_while_it_lasts_and_an_undo_for_a_day() {
-    let directory = short_directory();
-    let path = directory.path();
-    let policies = path.join("policies.toml");
-    fs::write(&policies, POLICIES).unwrap();
-    let mut command = Command::new(binary("lxc-autoscale-sim"));
-    command.args(["demo", "--seconds", "3600", "--dir"]).arg(path).arg("--policies").arg(&policies);
-    let mut demo = Process::start(&mut command, &path.join("demo.out"));
-    let first = eventually("the daemon shrinks it", LIMIT, || {
-        let has = path.join("node/etc/pve/lxc/101.conf").exists().then(|| memory_mib(path))?;
-        let log = fs::read_to_string(path.join("log/lxc_autoscale_ml.log")).ok()?;
-        log.contains("Successfully scaled RAM for LXC ID 101").then_some(has)
-    });
-    let config = fs::read_to_string(path.join("etc/lxc_autoscale_ml.toml")).unwrap();
-    let address = config.split("url = \"http://").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
-    let ask = |method: &str, route: &str, body: Value| {
-        let answer = request(address, method, route, &[], &body).unwrap();
+/// The demo, in which the daemon has just shrunk the container for the first time.
+struct Demo {
+    process: Process,
+    directory: TempDir,
+    address: String,
+    /// The memory after that.
+    first: f64,
+}
+
+impl Demo {
+    fn start() -> Self {
+        let directory = short_directory();
+        let path = directory.path();
+        let policies = path.join("policies.toml");
+        fs::write(&policies, POLICIES).unwrap();
+        let mut command = Command::new(binary("lxc-autoscale-sim"));
+        command.args(["demo", "--seconds", "3600", "--dir"]).arg(path).arg("--policies").arg(&policies);
+        let process = Process::start(&mut command, &path.join("demo.out"));
+        let first = eventually("the daemon shrinks it", LIMIT, || {
+            let has = path.join("node/etc/pve/lxc/101.conf").exists().then(|| memory_mib(path))?;
+            let log = fs::read_to_string(path.join("log/lxc_autoscale_ml.log")).ok()?;
+            log.contains("Successfully scaled RAM for LXC ID 101").then_some(has)
+        });
+        let config = fs::read_to_string(path.join("etc/lxc_autoscale_ml.toml")).unwrap();
+        let address = config.split("url = \"http://").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
+        let address = address.to_owned();
+        Self { process, directory, address, first }
+    }
+
+    fn ask(&self, method: &str, route: &str, body: Value) -> Value {
+        let answer = request(&self.address, method, route, &[], &body).unwrap();
         assert_eq!(answer.status, 200, "{method} {route}: {}", answer.body);
         answer.body["data"].clone()
-    };
+    }
+
+    fn stop(mut self) {
+        self.process.signal(Signal::INT);
+        assert!(self.process.wait(Duration::from_mins(1)).success(), "{}", self.process.output());
+    }
+}
+
+#[test]
+fn a_boost_is_respected_while_it_lasts_and_an_undo_for_a_day() {
+    let demo = Demo::start();
+    let (path, first) = (demo.directory.path(), demo.first);
+    let ask = |method: &str, route: &str, body: Value| demo.ask(method, route, body);
 
     let boosts = ask("POST", "/boost", json!({"vm_id": 101, "memory": 3072, "minutes": 60}));
     let base = boosts[0]["base"].as_f64().unwrap();
@@ -92,6 +118,37 @@ fn a_boost_is_respected_while_it_lasts_and_an_undo_for_a_day() {
         (guard["manual"]["size"] == original && decision["reason"]["kind"] == "set_by_hand").then_some(())
     });
 
-    demo.signal(Signal::INT);
-    assert!(demo.wait(Duration::from_mins(1)).success(), "{}", demo.output());
+    demo.stop();
+}
+
+/// What the ledger has of the container's memory from the start of the newest boost on, oldest first.
+fn since_the_boost(demo: &Demo) -> Vec<(String, f64, f64)> {
+    let page = demo.ask("GET", "/ledger?vm_id=101", Value::Null);
+    let entries = page["entries"].as_array().unwrap().iter().filter(|entry| entry["resource"] == "memory");
+    let of = |entry: &Value| {
+        let size = |key: &str| entry[key].as_f64().unwrap();
+        (entry["why"].as_str().unwrap().to_owned(), size("before"), size("after"))
+    };
+    let mut found: Vec<_> = entries.map(of).collect();
+    let boost = found.iter().position(|(why, ..)| why == "boost").unwrap();
+    found.truncate(boost + 1);
+    found.reverse();
+    found
+}
+
+/// The daemon has something to shrink in each of its cycles, also in the one in which the boost ends.
+#[test]
+fn a_boost_that_runs_out_gives_the_size_back_before_the_daemon_goes_on() {
+    let demo = Demo::start();
+    let boosts = demo.ask("POST", "/boost", json!({"vm_id": 101, "memory": 3072, "minutes": 1}));
+    let base = boosts[0]["base"].as_f64().unwrap();
+    assert!(memory_mib(demo.directory.path()) > 3071.0);
+    eventually("the boost ends by itself", LIMIT, || {
+        demo.ask("GET", "/boost", Value::Null).as_array().unwrap().is_empty().then_some(())
+    });
+    let found = since_the_boost(&demo);
+    let (_, rest) = found.split_first().unwrap();
+    let given_back = ("end of boost".to_owned(), 3072.0, base);
+    assert_eq!(rest.first(), Some(&given_back), "nobody came in between: {found:?}");
+    demo.stop();
 }

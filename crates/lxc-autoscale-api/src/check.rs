@@ -7,12 +7,13 @@ use std::path::Path;
 use lxc_autoscale_core::api::{HealthCheck, HealthState};
 use lxc_autoscale_core::{ErrorChain, users};
 
+use crate::auth::keys::KeyFile;
 use crate::backend::rest::{Missing, RestHost};
 use crate::backend::{ContainerHost, Opened};
 use crate::config::{BackendChoice, Config, TokenPlace};
 use crate::configuration::file;
 use crate::node;
-use crate::routes::health::metrics_check;
+use crate::routes::health::{audit_check, keys_check, metrics_check};
 use crate::unit::Unit;
 
 mod hints;
@@ -69,6 +70,8 @@ pub async fn run(config: &Config, out: &mut impl Write) -> io::Result<HealthStat
         }
         Err(_) => {}
     }
+    findings.extend(audit_check(&config.audit).await.map(Finding::from));
+    findings.push(check_keys(&config.server.keys_file, &unit).into());
     findings.push(metrics_check(config.metrics.clone()).await.into());
     findings.push(check_changes_of_configuration(&config.configuration.ml_file, is_rest).into());
     for Finding { check: HealthCheck { name, state, detail }, hint } in &findings {
@@ -117,6 +120,15 @@ fn check_user(unit: &Unit) -> HealthCheck {
         _ => (HealthState::Unhealthy, format!("running as user {uid}, but pct needs root")),
     };
     HealthCheck { name: "user".to_owned(), state, detail }
+}
+
+/// Whether the service can read its keys: it takes only a file that is its own user's alone.
+fn check_keys(path: &Path, unit: &Unit) -> HealthCheck {
+    let own = rustix::process::geteuid();
+    let of_service =
+        unit.user().filter(|_| own.is_root()).and_then(|user| users::uid_of(user).ok().flatten());
+    let found = KeyFile::new(path.to_owned()).keys_of(of_service.unwrap_or(own.as_raw()));
+    keys_check(found.map(|keys| keys.len()))
 }
 
 /// What is wrong with a token that is readable here: root can read it, the service's user may not.

@@ -22,7 +22,7 @@ use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 
-use crate::auth::{Door, Peer, peer, socket_diag};
+use crate::auth::{Door, Origin, Peer, peer, socket_diag};
 use crate::seats::{Seat, Seats};
 use crate::state::AppState;
 
@@ -68,6 +68,7 @@ struct Connection {
 struct Arrival {
     peer: Peer,
     door: Door,
+    origin: Origin,
 }
 
 impl Entrance {
@@ -92,7 +93,11 @@ impl Entrance {
                     Ok(uid) => {
                         service
                             .connection()
-                            .take_in(seats, stream, Arrival { peer: Peer { uid }, door })
+                            .take_in(
+                                seats,
+                                stream,
+                                Arrival { peer: Peer { uid }, door, origin: Origin::tcp(client) },
+                            )
                             .await;
                     }
                     Err(error) => {
@@ -105,7 +110,7 @@ impl Entrance {
                 let (stream, _) = listener.accept().await?;
                 let uid = stream.peer_cred().map(|peer| peer.uid()).ok();
                 let door = Door { client: LOOPBACK, address: LOOPBACK, is_tls: false };
-                let arrival = Arrival { peer: Peer { uid }, door };
+                let arrival = Arrival { peer: Peer { uid }, door, origin: Origin::Socket(uid) };
                 let Some(seat) = service.seat(seats, arrival).await else { return Ok(()) };
                 tokio::spawn(service.connection().serve(stream, arrival, seat));
             }
@@ -113,7 +118,7 @@ impl Entrance {
                 let (stream, client) = listener.accept().await?;
                 let Ok(server) = stream.local_addr() else { return Ok(()) };
                 let door = Door::new(client, server, tls.is_some());
-                let arrival = Arrival { peer: Peer { uid: None }, door };
+                let arrival = Arrival { peer: Peer { uid: None }, door, origin: Origin::tcp(client) };
                 let Some(seat) = seats.take(false).await else { return Ok(()) };
                 match tls.clone() {
                     None => tokio::spawn(service.connection().serve(stream, arrival, seat)),
@@ -150,7 +155,7 @@ impl Service {
         tokio::spawn(async move {
             let peer = look_up(client, server).await;
             drop(turn);
-            connection.take_in(&seats, stream, Arrival { peer, door }).await;
+            connection.take_in(&seats, stream, Arrival { peer, door, origin: Origin::tcp(client) }).await;
         });
     }
 
@@ -231,6 +236,7 @@ async fn answer(
     let mut request = request.map(|body| Body::new(Arriving { body, seat: Arc::clone(&seat) }));
     request.extensions_mut().insert(arrival.peer);
     request.extensions_mut().insert(arrival.door);
+    request.extensions_mut().insert(arrival.origin);
     if request.body().is_end_stream() && !seat.busy() {
         // The connection is about to be closed, so the request must not begin.
         return std::future::pending().await;

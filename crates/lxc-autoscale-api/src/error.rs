@@ -33,6 +33,11 @@ pub struct ErrorCode(pub &'static str);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ErrorMessage(pub Arc<str>);
 
+/// A wait in the seconds that clients are told: rounded up, so that whoever comes back after it is served.
+pub fn whole_seconds(wait: Duration) -> u64 {
+    wait.as_secs().saturating_add(u64::from(0 < wait.subsec_nanos())).max(1)
+}
+
 /// The answer to a request that failed or was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApiError {
@@ -52,7 +57,7 @@ impl ApiError {
         Self { status, code, message: message.into(), retry_after: None }
     }
 
-    /// Sets when to try again.
+    /// Sets when to try again; clients are told whole seconds ([`whole_seconds`]).
     #[must_use]
     pub fn retry_after(self, wait: Duration) -> Self {
         Self { retry_after: Some(wait), ..self }
@@ -91,6 +96,7 @@ impl ApiError {
             ActionError::Removal(RemovalRefused::NotAsShown { .. }) => (StatusCode::CONFLICT, "not_as_shown"),
             ActionError::Configuration(error) => configuration(error),
             ActionError::Boost(BoostRefused::NoMore { .. }) => (StatusCode::CONFLICT, "no_boost"),
+            ActionError::Boost(BoostRefused::On { .. }) => (StatusCode::CONFLICT, "boosted"),
             ActionError::Boost(BoostRefused::TooMany { .. }) => (StatusCode::CONFLICT, "too_many_boosts"),
             ActionError::NotApplied { .. } => (StatusCode::BAD_GATEWAY, "not_applied"),
             ActionError::NotRestarted { .. } => (StatusCode::BAD_GATEWAY, "not_restarted"),
@@ -247,7 +253,7 @@ impl IntoResponse for ApiError {
             response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         if let Some(wait) = self.retry_after {
-            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
         }
         response
     }

@@ -9,6 +9,8 @@ use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
+use axum::middleware::Next;
+use axum::response::Response;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use lxc_autoscale_core::api::TWO_NAMES;
 use serde::de::DeserializeOwned;
@@ -128,6 +130,28 @@ impl<T: DeserializeOwned> FromRequestParts<AppState> for ApiQuery<T> {
         }
     }
 }
+
+/// Refuses what is in the query of a route that takes nothing there: it would be ignored, and might be meant for the body.
+pub(crate) async fn no_query(request: Request, next: Next) -> Result<Response, ApiError> {
+    let query = first_field(request.uri().query().unwrap_or_default());
+    match query {
+        None => Ok(next.run(request).await),
+        Some(name) => {
+            let text = format!("in the query: unknown field `{name}`; this route takes none there");
+            Err(ApiError::invalid_parameter(text))
+        }
+    }
+}
+
+/// The name of the first field in a query; `None` if there is none.
+fn first_field(query: &str) -> Option<String> {
+    let first = query.split('&').find(|field| !field.is_empty())?;
+    let name = first.split('=').next().unwrap_or_default();
+    Some(name.chars().take(MAX_NAME_CHARS).collect())
+}
+
+/// The longest part of an unknown name that is repeated.
+const MAX_NAME_CHARS: usize = 100;
 
 /// How axum begins its error message about a query.
 const QUERY_REFUSED: &str = "Failed to deserialize query string: ";

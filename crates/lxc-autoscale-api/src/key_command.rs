@@ -122,7 +122,7 @@ pub fn run(
     out: &mut impl Write,
 ) -> Result<(), KeyCommandError> {
     let caller = Identity::User(rustix::process::getuid().as_raw()).to_string();
-    let trail = |action| Trail { audit, subject: Attempt { caller, action }, now };
+    let trail = |action| Trail { audit, subject: Attempt { caller, address: None, action }, now };
     match command {
         KeyCommand::Create(CreateArgs { name, role, containers, expires_days }) => {
             let containers: BTreeSet<Vmid> = containers.into_iter().collect();

@@ -55,7 +55,11 @@ fn run(cli: &Cli) -> Result<ExitCode, ServerError> {
         Command::Audit(AuditCommand::Verify) => {
             let verdict =
                 audit::verify(&config.audit.file, config.audit.backup_count).map_err(ServerError::Audit)?;
-            write_verdict(&verdict, &mut CommandOutput::stdout()).map_err(ServerError::Runtime)?;
+            let mut out = CommandOutput::stdout();
+            write_verdict(&verdict, &mut out).map_err(ServerError::Runtime)?;
+            if let Some(warning) = audit::compare(&verdict, &config.state.directory, Timestamp::now()) {
+                writeln!(out, "{warning}").map_err(ServerError::Runtime)?;
+            }
             Ok(if verdict.holds() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         Command::Key(command) => {

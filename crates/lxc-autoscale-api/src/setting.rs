@@ -110,7 +110,7 @@ impl Setting {
         let vmid = self.vmid;
         Ok(match self.size {
             Size::Cores(Some(cores)) => {
-                Applied::Cores(resize::set_cores(host, journal, config, vmid, cores, None).await?)
+                Applied::Cores(resize::set_cores(host, journal, config, vmid, cores, None).await?.scaled)
             }
             Size::Cores(None) => Applied::Cores(resize::remove_cores(host, journal, config, vmid).await?),
             Size::Cpulimit(cores) => {

@@ -2,13 +2,16 @@
 //!
 //! The files are in `/etc/pve`, a file system whose reads may hang for minutes. So they are read in threads of their
 //! own, and handshakes use the certificate that was read last.
+//!
+//! Its times are whole seconds, too. So files that were written within the last seconds, or that cannot be used, are read
+//! again at the next look, whether they seem to have changed or not.
 
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock, Weak};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use lxc_autoscale_core::ErrorChain;
 use rustls::ServerConfig;
@@ -22,6 +25,9 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 /// How often the files are checked for changes.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// How old the times of the files must be to tell that they are whole: a second write in the same second leaves them as
+/// they are. The clock of another node of the cluster may have set them.
+const SETTLED: Duration = Duration::from_secs(10);
 /// How long reading them may take when a listener is opened.
 const READ_LIMIT: Duration = Duration::from_secs(5);
 
@@ -77,11 +83,11 @@ pub async fn open(certificate: &Path, key: &Path) -> Result<(Arc<ServerConfig>, 
 }
 
 fn read(files: Files) -> Result<(Arc<ServerConfig>, Renewal), CertificateError> {
-    let version = files.version()?;
+    let version = files.version(SystemTime::now())?;
     let served = Arc::new(Served(RwLock::new(files.load()?)));
     let builder = ServerConfig::builder_with_provider(Arc::clone(&files.provider))
         .with_safe_default_protocol_versions()?;
-    let renewal = Renewal { files, version, served: Arc::downgrade(&served) };
+    let renewal = Renewal { files, version, failure: None, served: Arc::downgrade(&served) };
     let mut config = builder.with_no_client_auth().with_cert_resolver(served);
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok((Arc::new(config), renewal))
@@ -95,15 +101,22 @@ struct Files {
 }
 
 /// Tells two states of both files apart.
-type Version = [(u64, i64, i64); 2];
+type Version = [(u64, u64, i64, i64); 2];
 
 impl Files {
-    fn version(&self) -> Result<Version, CertificateError> {
-        let look = |path: &PathBuf| match fs::metadata(path) {
-            Ok(found) => Ok((found.ino(), found.mtime(), found.mtime_nsec())),
-            Err(source) => Err(CertificateError::Read { path: path.clone(), source }),
+    /// The state of both files; `None` if they may still be being written at `now`, and then look the same when they are
+    /// whole.
+    fn version(&self, now: SystemTime) -> Result<Option<Version>, CertificateError> {
+        let look = |path: &PathBuf| {
+            fs::metadata(path).map_err(|source| CertificateError::Read { path: path.clone(), source })
         };
-        Ok([look(&self.certificate)?, look(&self.key)?])
+        let found = [look(&self.certificate)?, look(&self.key)?];
+        let is_settled = found.iter().filter_map(|file| file.modified().ok()).all(|modified| {
+            let apart = now.duration_since(modified).unwrap_or_else(|ahead| ahead.duration());
+            SETTLED <= apart
+        });
+        let versions = found.map(|file| (file.ino(), file.len(), file.mtime(), file.mtime_nsec()));
+        Ok(is_settled.then_some(versions))
     }
 
     fn load(&self) -> Result<Arc<CertifiedKey>, CertificateError> {
@@ -130,7 +143,10 @@ impl ResolvesServerCert for Served {
 #[derive(Debug)]
 pub struct Renewal {
     files: Files,
-    version: Version,
+    /// The state of the files that are served; `None` if it may change without showing.
+    version: Option<Version>,
+    /// Why they could not be read again, as last logged.
+    failure: Option<String>,
     served: Weak<Served>,
 }
 
@@ -157,22 +173,41 @@ impl Renewal {
         }
     }
 
-    /// Reads the files again if they have changed. If the new certificate cannot be used, that is logged once and the
-    /// old one stays.
+    /// Reads the files again if they may have changed. If the new certificate cannot be used, the old one stays, which is
+    /// logged once for each reason, and it is tried again.
     fn look(&mut self) {
-        let Ok(version) = self.files.version() else { return };
-        if version == self.version {
-            return;
-        }
-        self.version = version;
-        match self.files.load() {
-            Ok(new) => {
-                if let Some(served) = self.served.upgrade() {
-                    *served.0.write().unwrap_or_else(PoisonError::into_inner) = new;
+        match self.read_again(SystemTime::now()) {
+            Ok(is_new) => {
+                if is_new {
+                    tracing::info!("The certificate was read again.");
+                } else if self.failure.is_some() {
+                    tracing::info!("The certificate can be read again.");
                 }
-                tracing::info!("The certificate was read again.");
+                self.failure = None;
             }
-            Err(error) => tracing::error!(error = %ErrorChain(&error), "keeping the old certificate"),
+            Err(error) => {
+                let failure = ErrorChain(&error).to_string();
+                if self.failure.as_ref() != Some(&failure) {
+                    tracing::error!(error = %failure, "keeping the old certificate");
+                }
+                self.failure = Some(failure);
+            }
         }
+    }
+
+    /// Whether another certificate is served from now on.
+    fn read_again(&mut self, now: SystemTime) -> Result<bool, CertificateError> {
+        let version = self.files.version(now)?;
+        if self.failure.is_none() && version.is_some() && version == self.version {
+            return Ok(false);
+        }
+        let new = self.files.load()?;
+        self.version = version;
+        let Some(served) = self.served.upgrade() else { return Ok(false) };
+        let mut served = served.0.write().unwrap_or_else(PoisonError::into_inner);
+        let is_new = served.cert != new.cert;
+        // The key may be another one for the same certificate.
+        *served = new;
+        Ok(is_new)
     }
 }

@@ -334,7 +334,7 @@ impl Daemon {
     /// asked, the change counts as manual, and the boosts known last stay active until they end.
     async fn ask_of_boosts(&mut self, now: Timestamp) {
         let Some(boosts) = self.executor.boosts().await else { return };
-        self.pipeline.take_boosts(&boosts);
+        self.pipeline.take_boosts(&boosts, now);
         for id in self.pipeline.guards().unexplained() {
             let Some(page) = self.executor.api_ledger(id).await else { break };
             self.pipeline.explain(id, &page, now);

@@ -336,9 +336,9 @@ impl Pipeline {
         &self.guards
     }
 
-    /// Takes over all active boosts, as the API reports them.
-    pub fn take_boosts(&mut self, boosts: &[BoostInfo]) {
-        self.guards.take_boosts(boosts);
+    /// Takes over all boosts that the API lists at `now`.
+    pub fn take_boosts(&mut self, boosts: &[BoostInfo], now: Timestamp) {
+        self.guards.take_boosts(boosts, now);
     }
 
     /// Takes over what the API's ledger said about a container at `asked`, newest first.

@@ -73,21 +73,26 @@ impl LedgerEntry {
 
     /// Whether the entry is the start or the end of a boost.
     pub fn is_by_boost(&self) -> bool {
-        [Self::BOOST, Self::END_OF_BOOST].contains(&self.reason_and_purpose().0)
+        [Self::BOOST, Self::END_OF_BOOST].contains(&reason_and_purpose(&self.why).0)
     }
 
     /// The number of the decision of `lxc-autoscale-ml` that the change carried out, according to the purpose that its
     /// caller stated: `decision 4711`, or `plan applied, decision 4711`.
     pub fn decision(&self) -> Option<u64> {
-        let (reason, purpose) = self.reason_and_purpose();
+        Self::decision_in(&self.why)
+    }
+
+    /// As [`LedgerEntry::decision`], for the `why` of an entry.
+    pub fn decision_in(why: &str) -> Option<u64> {
+        let (reason, purpose) = reason_and_purpose(why);
         let named = purpose.rsplit(", ").next()?.strip_prefix("decision ")?;
         named.parse().ok().filter(|_| reason == Self::REQUEST)
     }
+}
 
-    /// The reason, and the purpose that the caller stated after a colon.
-    fn reason_and_purpose(&self) -> (&str, &str) {
-        self.why.split_once(": ").unwrap_or((&self.why, ""))
-    }
+/// The reason of an entry, and the purpose that the caller stated after a colon.
+fn reason_and_purpose(why: &str) -> (&str, &str) {
+    why.split_once(": ").unwrap_or((why, ""))
 }
 
 /// The size before the first change.

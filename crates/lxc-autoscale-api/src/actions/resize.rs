@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use lxc_autoscale_core::api::{IncreasedStorage, Resized, ScaledCores, ScaledCpulimit, ScaledRam};
 use lxc_autoscale_core::container_config::ContainerConfig;
 use lxc_autoscale_core::{Cores, Mebibytes, Vmid};
+use serde::Serialize;
 
 use super::held::hold;
 use super::{ActionError, changeable};
@@ -48,6 +49,17 @@ pub enum ResizeRefused {
     },
 }
 
+/// The result of setting the number of cores.
+#[derive(Clone, Debug, Serialize)]
+pub struct SetCores {
+    /// The number before and after.
+    #[serde(flatten)]
+    pub scaled: ScaledCores,
+    /// The CPU limit, if it keeps the container from using that many.
+    #[serde(skip)]
+    pub held_at: Option<f64>,
+}
+
 /// Sets the number of cores. If `expected` is given, the container must have that number (0 for none).
 ///
 /// # Errors
@@ -60,14 +72,17 @@ pub async fn set_cores(
     vmid: Vmid,
     cores: u32,
     expected: Option<u32>,
-) -> Result<ScaledCores, ActionError> {
+) -> Result<SetCores, ActionError> {
     invariants::bounds(&config.limits, What::Cores, cores.into())?;
     invariants::within("`expected`", expected.unwrap_or(0).into(), 0, MAX_CORES.into())?;
     let stored = changeable(host, vmid).await?;
     refuse_pinned(vmid, &stored)?;
     let before = stored.config.cores;
+    let held_at =
+        |config: &ContainerConfig| config.cpulimit.filter(|limit| 0.0 < *limit && *limit < f64::from(cores));
     if before == Some(cores) {
-        return Ok(resized(vmid, before.map(Cores::from), before.map(Cores::from), false));
+        let scaled = resized(vmid, before.map(Cores::from), before.map(Cores::from), false);
+        return Ok(SetCores { scaled, held_at: held_at(&stored.config) });
     }
     if let Some(expected) = expected.filter(|expected| *expected != before.unwrap_or(0)) {
         let shown = |cores: u32| if cores == 0 { "none".to_owned() } else { cores.to_string() };
@@ -76,12 +91,14 @@ pub async fn set_cores(
     let then = ContainerConfig { cores: Some(cores), ..stored.config.clone() };
     hold(host, journal, config, vmid, &stored, &then).await?;
     let call = host.set_cores(vmid, cores);
-    let after = change_and_read(host, journal, vmid, &stored, call).await?.1.config.cores;
+    let config = change_and_read(host, journal, vmid, &stored, call).await?.1.config;
+    let after = config.cores;
     if after != Some(cores) {
         let found = after.map_or("none is set".to_owned(), |cores| format!("it is {cores}"));
         return Err(not_applied(vmid, "number of cores", &found));
     }
-    Ok(resized(vmid, before.map(Cores::from), after.map(Cores::from), true))
+    let scaled = resized(vmid, before.map(Cores::from), after.map(Cores::from), true);
+    Ok(SetCores { scaled, held_at: held_at(&config) })
 }
 
 /// Sets the CPU limit, in hundredths of a core; 0 removes it. Pinned containers are allowed. If `expected` is given,

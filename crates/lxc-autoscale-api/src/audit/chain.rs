@@ -40,6 +40,9 @@ pub(super) struct Link {
     /// If given, the oldest record that was kept when the file of this line was created.
     #[serde(default)]
     pub(super) oldest: Option<u64>,
+    /// The change that it is about, if it is about one.
+    #[serde(default)]
+    pub(super) change: Option<u64>,
 }
 
 /// Completes a JSON object to a line with its hash; also returns the hash.

@@ -30,10 +30,14 @@ use crate::on_disk::OnDisk;
 use chain::{BEGINNING, first_link, last_link, tail};
 
 mod chain;
+mod counterpart;
+mod probe;
 pub mod refusals;
 mod verify;
 
 pub use chain::{NewestChanges, ToldEnd, newest_changes};
+pub use counterpart::{Counterpart, compare};
+pub use probe::probe;
 pub use verify::{Finding, Verdict, VerifyError, verify};
 
 /// Size of the pieces in which a part of the file is rewritten.
@@ -103,6 +107,9 @@ fn is_false(value: &bool) -> bool {
 pub struct Attempt {
     /// Who asked.
     pub caller: String,
+    /// From where; `None` if that is this machine's own command line. Earlier versions did not record it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
     /// What they asked for, in words.
     pub action: String,
 }
@@ -114,6 +121,10 @@ pub struct Subject {
     pub change: u64,
     /// Who asked.
     pub caller: String,
+    /// From where; `None` for changes of the server itself, and for records that were made from `api.sqlite`, which does
+    /// not have it. Earlier versions did not record it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
     /// What they asked for, in words.
     pub action: String,
     /// The reason, as in the ledger: `request`, `boost`, `request: decision 4711` …
@@ -414,13 +425,18 @@ fn opened_again(file: &File) -> io::Result<File> {
 /// Locks the log for one writer at a time, in any process. The lock is on a separate file, because a rotation renames
 /// the log. Nobody else can open that file, because whoever can lock it can hold up every change.
 fn turn(path: &Path) -> io::Result<File> {
-    let mut name = numbered(path, 0).into_os_string();
-    name.push(".lock");
-    let name = PathBuf::from(name);
+    let name = lock_of(path);
     let lock = File::options().create(true).append(true).mode(0o600).open(&name)?;
     hand_over(&lock, &name)?;
     lock.lock()?;
     Ok(lock)
+}
+
+/// The file on which the lock is.
+fn lock_of(path: &Path) -> PathBuf {
+    let mut name = numbered(path, 0).into_os_string();
+    name.push(".lock");
+    PathBuf::from(name)
 }
 
 /// Whether the known end of the chain is still the end.

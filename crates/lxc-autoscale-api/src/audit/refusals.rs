@@ -76,7 +76,7 @@ impl Refusals {
         audit: Arc<AuditLog>,
         instruments: Arc<Instruments>,
         who: Refused,
-        action: &str,
+        (action, address): (&str, Option<String>),
         (code, message): (&'static str, &str),
     ) {
         let (caller, known) = match who {
@@ -88,7 +88,7 @@ impl Refusals {
             return;
         }
         let left_out = self.left_out.swap(0, Ordering::Relaxed);
-        let subject = Attempt { caller, action: bounded(action) };
+        let subject = Attempt { caller, address, action: bounded(action) };
         let event = Event::Refused { code, message: bounded(message), left_out };
         let written = tokio::task::spawn_blocking(move || audit.write(&subject, &event, Timestamp::now()));
         let is_written = match written.await {

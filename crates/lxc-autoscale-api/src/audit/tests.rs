@@ -13,6 +13,7 @@ fn config(directory: &Path) -> AuditConfig {
 
 fn subject(change: u64) -> Subject {
     Subject {
+        address: None,
         change,
         caller: "uid:0".to_owned(),
         action: format!("set the cores of container 104 to {change}"),

@@ -90,6 +90,8 @@ pub struct Verdict {
     pub last: Option<u64>,
     /// Hash of the last.
     pub last_hash: Option<String>,
+    /// The greatest number of a change in them.
+    pub newest_change: Option<u64>,
     /// Where the chain does not hold.
     pub findings: Vec<Finding>,
 }
@@ -180,5 +182,6 @@ fn take(verdict: &mut Verdict, before: &mut Option<Link>, path: &Path, line: usi
     }
     verdict.records += 1;
     verdict.first.get_or_insert(next.seq);
+    verdict.newest_change = verdict.newest_change.max(next.change);
     *before = Some(next);
 }

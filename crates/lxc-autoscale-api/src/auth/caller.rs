@@ -12,9 +12,9 @@ use jiff::Timestamp;
 use lxc_autoscale_core::Vmid;
 use serde::{Deserialize, Serialize};
 
-use super::Peer;
 use super::keys::{Key, KeyFile, KeysError};
 use super::purpose::Purpose;
+use super::{Origin, Peer};
 use crate::config::ServerConfig;
 use crate::error::ApiError;
 use crate::state::AppState;
@@ -89,6 +89,8 @@ pub struct Caller {
     pub purpose: Option<Purpose>,
     /// How long their change may wait for others of its container, if that is less than the server allows.
     pub queue_timeout: Option<Duration>,
+    /// From where they ask; `None` for this server itself.
+    pub origin: Option<Origin>,
 }
 
 impl Caller {
@@ -100,6 +102,7 @@ impl Caller {
             containers: None,
             purpose: None,
             queue_timeout: None,
+            origin: None,
         }
     }
 
@@ -132,8 +135,12 @@ impl Caller {
         Ok(match &self.identity {
             Identity::User(uid) => {
                 let trusted = Peer { uid: Some(*uid) }.trusted(config);
-                let (purpose, queue_timeout) = (self.purpose.clone(), self.queue_timeout);
-                trusted.map(|caller| Self { purpose, queue_timeout, ..caller })
+                trusted.map(|Self { identity, role, containers, .. }| Self {
+                    identity,
+                    role,
+                    containers,
+                    ..self.clone()
+                })
             }
             Identity::Key { name, made } => {
                 let keys = keys.apart(KeyFile::keys).await?;

@@ -185,13 +185,20 @@ impl KeyFile {
     /// # Errors
     /// [`KeysError`] if the file exists but cannot be trusted or read.
     pub fn keys(&self) -> Result<Arc<Vec<Key>>, KeysError> {
+        self.keys_of(rustix::process::geteuid().as_raw())
+    }
+
+    /// As [`KeyFile::keys`], for a server that runs as user `own`.
+    ///
+    /// # Errors
+    /// [`KeysError`] if the file cannot be read, or is not that user's alone.
+    pub fn keys_of(&self, own: u32) -> Result<Arc<Vec<Key>>, KeysError> {
         let mut file = match File::options().read(true).custom_flags(NO_FOLLOW).open(&self.path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Arc::default()),
             Err(source) => return Err(self.unread(source)),
         };
         let found = file.metadata().map_err(|source| self.unread(source))?;
-        let own = rustix::process::geteuid().as_raw();
         if !found.is_file() || found.mode() & 0o077 != 0 || found.uid() != own {
             return Err(KeysError::Open { path: self.path.clone() });
         }
@@ -247,6 +254,7 @@ impl KeyFile {
             role: key.role,
             containers: key.containers.clone(),
             purpose: None,
+            origin: None,
             queue_timeout: None,
         }))
     }

@@ -3,9 +3,9 @@
 //! Root and the users trusted by the configuration are not limited, because our own daemons are among them. A flood
 //! of wrong keys from an address does not lock out a good key from the same address.
 
+use std::hash::Hash;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
-use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use governor::clock::{Clock, DefaultClock};
@@ -14,12 +14,12 @@ use governor::state::keyed::HashMapStateStore;
 use governor::{Quota, RateLimiter};
 
 use super::caller::{Caller, Identity};
-use crate::error::ApiError;
+use crate::error::{ApiError, whole_seconds};
 
 /// Number of entries from which on a table is purged of entries that no longer limit anything.
 const MOST_ENTRIES: usize = 10_000;
 
-type Keyed<K> = RateLimiter<K, HashMapStateStore<K>, DefaultClock, StateInformationMiddleware>;
+type Keyed<K, C> = RateLimiter<K, HashMapStateStore<K>, C, StateInformationMiddleware>;
 
 /// Headers of draft-ietf-httpapi-ratelimit-headers.
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
@@ -51,22 +51,29 @@ impl Allowance {
 
 /// The rate limits of all callers.
 #[derive(Debug)]
-pub struct RateLimits {
+pub struct RateLimits<C: Clock + Clone = DefaultClock> {
     most: NonZeroU32,
-    keys: Keyed<String>,
-    refusals: Keyed<IpAddr>,
-    clock: DefaultClock,
+    keys: Keyed<String, C>,
+    refusals: Keyed<IpAddr, C>,
+    clock: C,
 }
 
 impl RateLimits {
     /// Limits for requests per minute of each key, and for refusals per minute of each address; each may also come in
     /// one burst.
     pub fn new(requests_per_minute: NonZeroU32, refusals_per_minute: NonZeroU32) -> Self {
+        Self::by(&DefaultClock::default(), requests_per_minute, refusals_per_minute)
+    }
+}
+
+impl<C: Clock + Clone> RateLimits<C> {
+    /// As [`RateLimits::new`], by this clock.
+    pub fn by(clock: &C, requests_per_minute: NonZeroU32, refusals_per_minute: NonZeroU32) -> Self {
         Self {
             most: requests_per_minute,
-            keys: RateLimiter::hashmap(Quota::per_minute(requests_per_minute)).with_middleware(),
-            refusals: RateLimiter::hashmap(Quota::per_minute(refusals_per_minute)).with_middleware(),
-            clock: DefaultClock::default(),
+            keys: limiter(clock, requests_per_minute),
+            refusals: limiter(clock, refusals_per_minute),
+            clock: clock.clone(),
         }
     }
 
@@ -89,16 +96,20 @@ impl RateLimits {
     }
 
     /// Counts one; returns how many are left.
-    fn count<K: Clone + Eq + std::hash::Hash>(&self, table: &Keyed<K>, who: &K) -> Result<u32, ApiError> {
+    fn count<K: Clone + Eq + Hash>(&self, table: &Keyed<K, C>, who: &K) -> Result<u32, ApiError> {
         if MOST_ENTRIES <= table.len() {
             table.retain_recent();
         }
         table.check_key(who).map(|state| state.remaining_burst_capacity()).map_err(|too_early| {
-            let wait = too_early.wait_time_from(self.clock.now()).max(Duration::from_secs(1));
-            let message = format!("too many requests; try again in {} s", wait.as_secs());
+            let wait = too_early.wait_time_from(self.clock.now());
+            let message = format!("too many requests; try again in {} s", whole_seconds(wait));
             ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", message).retry_after(wait)
         })
     }
+}
+
+fn limiter<K: Clone + Eq + Hash, C: Clock + Clone>(clock: &C, per_minute: NonZeroU32) -> Keyed<K, C> {
+    RateLimiter::new(Quota::per_minute(per_minute), HashMapStateStore::default(), clock.clone())
 }
 
 /// The address that refusals are counted under. For IPv6 it is that of the network (/64), because whoever has one of
@@ -115,6 +126,11 @@ fn counted(address: IpAddr) -> IpAddr {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use axum::http::header::RETRY_AFTER;
+    use axum::response::IntoResponse;
+    use governor::clock::FakeRelativeClock;
     use jiff::Timestamp;
 
     use super::*;
@@ -126,6 +142,7 @@ mod tests {
             role: Role::Viewer,
             containers: None,
             purpose: None,
+            origin: None,
             queue_timeout: None,
         }
     }
@@ -152,6 +169,32 @@ mod tests {
         }
         assert_eq!(limits.refuse(address(1), forbidden()).code, "too_many_requests");
         assert_eq!(limits.refuse(address(2), forbidden()).code, "forbidden");
+    }
+
+    /// Rounded down, the wait would be refused once more, and again if the client kept to it.
+    #[test]
+    fn who_comes_back_after_the_wait_that_it_was_told_is_served() {
+        for most in [1, 7, 11, 45, 70, 600] {
+            let most = NonZeroU32::new(most).unwrap();
+            let clock = FakeRelativeClock::default();
+            let limits = RateLimits::by(&clock, most, most);
+            let address = Some(IpAddr::from([192, 168, 1, 1]));
+            for _ in 0..most.get() {
+                assert!(limits.admit(&key("a")).1.is_ok());
+                assert_eq!(limits.refuse(address, ApiError::forbidden("no")).code, "forbidden");
+            }
+            for _ in 0..20 {
+                // Some time has passed, as always.
+                clock.advance(Duration::from_millis(137));
+                let Err(refused) = limits.admit(&key("a")).1 else { continue };
+                let message = refused.message.clone();
+                let told = refused.into_response().headers()[RETRY_AFTER].to_str().unwrap().to_owned();
+                assert!(message.ends_with(&format!("try again in {told} s")), "{message}");
+                clock.advance(Duration::from_secs(told.parse().unwrap()));
+                assert!(limits.admit(&key("a")).1.is_ok(), "{most} a minute, told {told} s");
+                assert_eq!(limits.refuse(address, ApiError::forbidden("no")).code, "forbidden");
+            }
+        }
     }
 
     /// Whoever has one IPv6 address has the 2^64 of its network, too.

@@ -6,6 +6,7 @@
 //! server, which prevents DNS rebinding, and an `Origin` must be the server's own, which prevents requests forged by
 //! a web page.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -54,6 +55,32 @@ impl Door {
     /// addresses are IPv4-mapped; here they become the IPv4 addresses that the client uses.
     pub fn new(client: SocketAddr, server: SocketAddr, is_tls: bool) -> Self {
         Self { client: client.ip().to_canonical(), address: server.ip().to_canonical(), is_tls }
+    }
+}
+
+/// Where a request comes from, as it is recorded: who reads the log of a firewall finds the connection again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Over TCP, from this address and port.
+    Network(SocketAddr),
+    /// Over the unix socket, from a process of this user.
+    Socket(Option<u32>),
+}
+
+impl Origin {
+    /// A client at this address; see [`Door::new`].
+    pub fn tcp(client: SocketAddr) -> Self {
+        Self::Network(SocketAddr::new(client.ip().to_canonical(), client.port()))
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Network(address) => write!(f, "{address}"),
+            Self::Socket(Some(uid)) => write!(f, "unix:{}", Identity::User(*uid)),
+            Self::Socket(None) => f.write_str("unix"),
+        }
     }
 }
 
@@ -155,7 +182,9 @@ pub async fn require(
 
 /// Checks every request before anything else handles it, including unknown paths and wrong methods.
 pub async fn guard(State(state): State<AppState>, mut request: Request, next: Next) -> Response {
+    let origin = request.extensions().get::<Origin>().copied();
     let caller = identify(&state, Presented::by(&request)).await;
+    let caller = caller.map(|caller| Caller { origin, ..caller });
     let (allowance, checked) = check(&state, &request, caller);
     let tried = Tried::of(&request, checked.as_ref().ok());
     let mut response = match checked {
@@ -167,7 +196,8 @@ pub async fn guard(State(state): State<AppState>, mut request: Request, next: Ne
             let uid = request.extensions().get::<Peer>().and_then(|peer| peer.uid);
             // Anyone can get this far, so no more of their input is logged than fits on a line.
             let path: String = request.uri().path().chars().take(100).collect();
-            tracing::warn!(uid, code = refused.code, path, "request refused");
+            let address = origin.map(tracing::field::display);
+            tracing::warn!(uid, address, code = refused.code, path, "request refused");
             refused.into_response()
         }
     };
@@ -187,6 +217,7 @@ pub async fn guard(State(state): State<AppState>, mut request: Request, next: Ne
 struct Tried {
     who: Refused,
     action: String,
+    address: Option<String>,
 }
 
 impl Tried {
@@ -197,14 +228,15 @@ impl Tried {
             Some(caller) => Refused::Known(caller.identity.to_string()),
             None => Refused::Stranger(stranger(request)),
         };
-        Some(Self { who, action: format!("{} {}", request.method(), route.as_str()) })
+        let address = request.extensions().get::<Origin>().map(Origin::to_string);
+        Some(Self { who, action: format!("{} {}", request.method(), route.as_str()), address })
     }
 
     /// Records that it was refused.
     async fn record(self, state: &AppState, (code, message): (&'static str, Arc<str>)) {
         if let Some(audit) = state.changes().audit_log() {
-            let refused = (code, &*message);
-            state.refusals().record(audit, state.instruments(), self.who, &self.action, refused).await;
+            let (asked, refused) = ((self.action.as_str(), self.address), (code, &*message));
+            state.refusals().record(audit, state.instruments(), self.who, asked, refused).await;
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use axum::http::{HeaderMap, StatusCode};
-use lxc_autoscale_core::api::PURPOSE_HEADER;
+use lxc_autoscale_core::api::{LedgerEntry, PURPOSE_HEADER};
 
 use crate::error::ApiError;
 use crate::openapi::Parameter;
@@ -33,6 +33,11 @@ impl Purpose {
                 Err(ApiError::new(StatusCode::BAD_REQUEST, "invalid_parameter", message))
             }
         }
+    }
+
+    /// Whether it names a decision of `lxc-autoscale-ml`.
+    pub(crate) fn is_decision(&self) -> bool {
+        LedgerEntry::decision_in(&format!("{}: {self}", LedgerEntry::REQUEST)).is_some()
     }
 
     /// The OpenAPI description of the header.

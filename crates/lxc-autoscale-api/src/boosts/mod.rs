@@ -2,13 +2,12 @@
 //!
 //! Each boost is a row (`rows`). While a container has boosts, its size is the largest of them; when none is left, it
 //! is the size from before the first one. If somebody else changes the size meanwhile, by hand or through the API,
-//! their size stays and nothing is returned. Start and end of a boost are decided only when they have the container
+//! their size stays and nothing is returned; `lxc-autoscale-ml` is nobody in that sense as long as it gives no more than
+//! the boosts ([`decisions`]). Start and end of a boost are decided only when they have the container
 //! to themselves, so that a size set while they waited counts. The end goes through the same guards as any other
 //! change. As long as a shrink would hurt, it waits and is tried again. If another container has the id by then, the
 //! boost is over, and nothing is returned. A container that may be another one is given back the size as any other,
 //! which takes nothing but what looks like the boost.
-
-use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use lxc_autoscale_core::api::{
@@ -27,21 +26,23 @@ use crate::setting::{Applied, Setting};
 use crate::state::{AppState, Shared};
 use crate::store::{Store, StoreError};
 
+pub mod decisions;
+mod due;
 mod rows;
+
+pub use due::watch;
 
 use rows::NewBoost;
 
 /// A week. A size that is wanted for longer is not a boost.
 pub const MAX_MINUTES: u32 = 7 * 24 * 60;
-/// How often boosts are checked for their end.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// The most boosts of one container at a time.
 const MAX_OF_A_CONTAINER: usize = 16;
 /// How often an end is decided again because its container was changed while it waited.
 const MOST_TRIES: usize = 5;
 
 /// Why there is no boost.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum BoostRefused {
     /// It would not raise anything.
     #[error("container {vmid} already has that much {what} without any boost")]
@@ -57,6 +58,30 @@ pub enum BoostRefused {
         /// The container.
         vmid: Vmid,
     },
+    /// A decision of `lxc-autoscale-ml` would take away what a boost has given.
+    #[error(
+        "the {what} of container {vmid} is boosted to {size} until {ends}, and no decision takes anything from that before \
+         it is given back; nothing was changed (`DELETE /boost` ends a boost)"
+    )]
+    On {
+        /// The container.
+        vmid: Vmid,
+        /// The kind of size.
+        what: &'static str,
+        /// The boosted size.
+        size: f64,
+        /// When the boost ends.
+        ends: Timestamp,
+    },
+}
+
+/// The boosts that were begun.
+#[derive(Clone, Debug)]
+pub struct Started {
+    /// The boosts.
+    pub boosts: Vec<BoostInfo>,
+    /// The CPU limit of the container, if it keeps it from using the cores.
+    pub held_at: Option<f64>,
 }
 
 /// Raises the requested sizes: all of them, even if the client leaves in between.
@@ -68,7 +93,7 @@ pub async fn start(
     caller: &Caller,
     request: BoostRequest,
     now: Timestamp,
-) -> Result<Vec<BoostInfo>, ActionError> {
+) -> Result<Started, ActionError> {
     // Checked before anything is raised, so that a request that will be refused leaves no size raised.
     let limits = &state.config().limits;
     let numbers =
@@ -85,18 +110,21 @@ async fn raise_all(
     caller: &Caller,
     request: &BoostRequest,
     now: Timestamp,
-) -> Result<Vec<BoostInfo>, ActionError> {
+) -> Result<Started, ActionError> {
     let vmid = request.vm_id;
     let wanted = [
         (SizeOf::Cores, request.cores.map(f64::from)),
         (SizeOf::Memory, request.memory.map(|memory| memory.get() as f64)),
     ];
     let ends = now + SignedDuration::from_mins(request.minutes.into());
-    let mut raised = Vec::new();
+    let (mut raised, mut held_at) = (Vec::new(), None);
     for (resource, size) in wanted {
         let Some(size) = size else { continue };
         match raise(state, caller, (vmid, resource, size), (now, ends)).await {
-            Ok(number) => raised.push(number),
+            Ok(Raised { boost, held_at: held, .. }) => {
+                raised.push(boost);
+                held_at = held_at.or(held);
+            }
             Err(error) => {
                 for number in raised {
                     take_back(state, caller, vmid, number, now).await?;
@@ -110,7 +138,7 @@ async fn raise_all(
     for boost in &boosts {
         tell(state, BoostState::Began, boost);
     }
-    Ok(boosts)
+    Ok(Started { boosts, held_at })
 }
 
 /// The result of starting a boost, for the audit log.
@@ -120,25 +148,30 @@ struct Raised {
     /// `None` if a larger boost holds.
     #[serde(flatten)]
     applied: Option<Applied>,
+    /// The CPU limit, if it keeps the container from using the cores.
+    #[serde(skip)]
+    held_at: Option<f64>,
 }
 
-/// Raises one size; returns the number of the boost.
+/// Raises one size.
 async fn raise(
     state: &Shared,
     caller: &Caller,
     (vmid, resource, size): (Vmid, SizeOf, f64),
     (began, ends): (Timestamp, Timestamp),
-) -> Result<i64, ActionError> {
+) -> Result<Raised, ActionError> {
     let setting = Setting::new(vmid, resource, Some(size))?;
     let (change, order) = setting.asked(caller, LedgerEntry::BOOST);
     let (host, config, store) = (state.host(), state.in_force(), state.store().clone());
     let caller = caller.identity.to_string();
     let work = async move |journal: Journal| {
-        let Look { boosts: others, current, .. } = look(&*host, &store, vmid, resource).await?;
+        let looked = look(&*host, &store, vmid, resource).await?;
+        let Look { current, cpulimit, .. } = looked;
+        let held_at = cpulimit.filter(|limit| resource == SizeOf::Cores && *limit < size);
         if MAX_OF_A_CONTAINER <= rows::read(&store, Some(vmid)).await?.len() {
             return Err(BoostRefused::TooMany { vmid }.into());
         }
-        let base = base(&others, current);
+        let base = base(&looked);
         // A container without a number of cores already has all cores.
         if base.is_none_or(|base| size <= base) {
             return Err(BoostRefused::NoMore { vmid, what: ledger::word(resource) }.into());
@@ -149,10 +182,10 @@ async fn raise(
         let new = NewBoost { vmid, resource, size, base, began, ends, caller };
         let boost = rows::insert(&store, new).await?;
         if current.is_some_and(|current| size <= current) {
-            return Ok(Raised { boost, applied: None });
+            return Ok(Raised { boost, applied: None, held_at });
         }
         match setting.apply(&*host, &journal, &config.now()).await {
-            Ok(applied) => Ok(Raised { boost, applied: Some(applied) }),
+            Ok(applied) => Ok(Raised { boost, applied: Some(applied), held_at }),
             // The call may still raise the size, which must end then.
             Err(error) if error.at_work().is_some() => Err(error),
             // The failed change may have been made all the same, so the node is asked. If so, the boost must end at
@@ -168,15 +201,15 @@ async fn raise(
             }
         }
     };
-    state.changes().record(change, order, work).await.map(|raised| raised.boost)
+    state.changes().record(change, order, work).await
 }
 
 /// The size a container would have without its boosts: the size before the first one, unless somebody set another
 /// size meanwhile. Pure.
-fn base(others: &[BoostInfo], current: Option<f64>) -> Option<f64> {
-    match others.first() {
-        Some(first) if ledger::is_same(current, Some(largest(first.base?, others))) => first.base,
-        _ => current,
+fn base(looked: &Look) -> Option<f64> {
+    match looked.boosts.first() {
+        Some(first) if looked.is_raised(first.base?) => first.base,
+        _ => looked.current,
     }
 }
 
@@ -337,19 +370,19 @@ async fn end_in_turn(
     let number = number_of(boost);
     let (host, config, store) = (state.host(), state.in_force(), state.store().clone());
     // Others may be changing the container now, so this look decides nothing about which container it is.
-    let Look { boosts: same, current, .. } = found(&store, vmid, resource, &host.stored(vmid).await?).await?;
-    let planned = what_remains(boost, &same, current, now).or(current);
+    let looked = found(&store, vmid, resource, &host.stored(vmid).await?).await?;
+    let planned = what_remains(boost, &looked, now).or(looked.current);
     let setting = Setting::new(vmid, resource, planned)?;
     let (change, order) = setting.asked(caller, LedgerEntry::END_OF_BOOST);
     let work = async move |journal: Journal| {
-        let Look { boosts: same, current, is_another } = look(&*host, &store, vmid, resource).await?;
-        if is_another {
+        let looked = look(&*host, &store, vmid, resource).await?;
+        if looked.is_another {
             return Ok(Given { turn: Turn::OfAnother, applied: None });
         }
-        let Some(boost) = same.iter().find(|boost| boost.id == id) else {
+        let Some(boost) = looked.boosts.iter().find(|boost| boost.id == id) else {
             return Ok(Given { turn: Turn::Gone, applied: None });
         };
-        let applied = match what_remains(boost, &same, current, now) {
+        let applied = match what_remains(boost, &looked, now) {
             None => {
                 tracing::info!(%vmid, resource = ledger::word(resource), "a boost is over; nothing to return");
                 // No call records it, and the audit log must have the end before the row is removed.
@@ -369,12 +402,11 @@ async fn end_in_turn(
 
 /// The size after a boost ends; `None` if it stays as it is, because another boost holds it or somebody has set it
 /// meanwhile. Pure.
-fn what_remains(boost: &BoostInfo, same: &[BoostInfo], current: Option<f64>, now: Timestamp) -> Option<f64> {
+fn what_remains(boost: &BoostInfo, looked: &Look, now: Timestamp) -> Option<f64> {
     let base = boost.base?;
-    let left = same.iter().filter(|other| other.id != boost.id && now < other.ends);
+    let left = looked.boosts.iter().filter(|other| other.id != boost.id && now < other.ends);
     let to = largest(base, left);
-    let is_raised = ledger::is_same(current, Some(largest(base, same)));
-    (is_raised && !ledger::is_same(current, Some(to))).then_some(to)
+    (looked.is_raised(base) && !ledger::is_same(looked.current, Some(to))).then_some(to)
 }
 
 fn largest<'a>(base: f64, boosts: impl IntoIterator<Item = &'a BoostInfo>) -> f64 {
@@ -386,8 +418,23 @@ fn largest<'a>(base: f64, boosts: impl IntoIterator<Item = &'a BoostInfo>) -> f6
 struct Look {
     boosts: Vec<BoostInfo>,
     current: Option<f64>,
+    /// Whether `lxc-autoscale-ml` set the current value.
+    is_decided: bool,
+    /// The CPU limit.
+    cpulimit: Option<f64>,
     /// Whether another container had the id until now; then its boosts are forgotten.
     is_another: bool,
+}
+
+impl Look {
+    /// Whether the current value is owed to the boosts, if `base` is the one from before: nobody has set it since. What
+    /// the daemon has taken from a boost whose end waits is no wish for that size; what it has given beyond the boosts
+    /// the container needs.
+    fn is_raised(&self, base: f64) -> bool {
+        let largest = largest(base, &self.boosts);
+        let is_between = self.current.is_some_and(|current| base < current && current < largest);
+        ledger::is_same(self.current, Some(largest)) || (self.is_decided && is_between)
+    }
 }
 
 /// Looks at a container that no other change has at the same time.
@@ -406,20 +453,12 @@ async fn found(store: &Store, vmid: Vmid, resource: SizeOf, stored: &Stored) -> 
     let current = ledger::size(&stored.config, resource);
     let boosts = rows::read(store, Some(vmid)).await?.into_iter().map(|(boost, _)| boost);
     let boosts = boosts.filter(|boost| boost.resource == resource).collect();
-    Ok(Look { boosts, current, is_another: false })
+    let decided = store.with(move |connection| ledger::decided(connection, vmid, resource)).await?;
+    let is_decided = decided.is_some_and(|decided| ledger::is_same(decided, current));
+    let cpulimit = stored.config.cpulimit.filter(|limit| 0.0 < *limit);
+    Ok(Look { boosts, current, is_decided, cpulimit, is_another: false })
 }
 
 fn number_of(boost: &BoostInfo) -> i64 {
     i64::try_from(boost.id).unwrap_or(i64::MAX)
-}
-
-/// Ends boosts when their time is over, for as long as the server runs.
-pub async fn watch(state: AppState) {
-    let mut interval = tokio::time::interval(LOOK_EVERY);
-    loop {
-        interval.tick().await;
-        if let Err(error) = end_due(&state, Timestamp::now()).await {
-            tracing::error!(error = %ErrorChain(&error), "cannot check boosts for their end");
-        }
-    }
 }

@@ -50,6 +50,7 @@ impl Changes {
     /// under.
     pub(crate) async fn settle(&self, open: &Open, end: End) -> &'static str {
         let subject = Subject {
+            address: None,
             change: open.number.unsigned_abs(),
             caller: open.asked.caller.clone(),
             action: audit::bounded(&open.asked.summary),
@@ -106,6 +107,7 @@ impl Changes {
             }
         };
         let subject = Subject {
+            address: None,
             change: info.id,
             caller: info.caller,
             action: audit::bounded(&info.summary),

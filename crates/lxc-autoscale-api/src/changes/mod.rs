@@ -375,6 +375,7 @@ impl Changes {
     /// The trail of a change that has no number yet.
     fn trail(&self, change: &Change, why: &str) -> Trail {
         let subject = Subject {
+            address: change.caller.origin.map(|origin| origin.to_string()),
             change: 0,
             caller: change.caller.identity.to_string(),
             action: audit::bounded(&change.summary),

@@ -163,13 +163,14 @@ impl<'a> LogLine<'a> {
     pub(super) fn write(self) {
         let Self { change, duration_ms, failure } = self;
         let (summary, caller) = (&change.summary, &change.caller.identity);
+        let address = change.caller.origin.map(tracing::field::display);
         match failure {
-            None => tracing::info!(%caller, duration_ms, "{summary}: done"),
+            None => tracing::info!(%caller, address, duration_ms, "{summary}: done"),
             Some((status, code, error)) if status.is_server_error() => {
-                tracing::error!(%caller, duration_ms, code, %error, "{summary}: failed");
+                tracing::error!(%caller, address, duration_ms, code, %error, "{summary}: failed");
             }
             Some((_, code, error)) => {
-                tracing::warn!(%caller, duration_ms, code, %error, "{summary}: refused");
+                tracing::warn!(%caller, address, duration_ms, code, %error, "{summary}: refused");
             }
         }
     }

@@ -36,6 +36,12 @@ pub(super) fn about(check: &HealthCheck) -> Option<&'static str> {
         }
         "privileges" => "the commands below grant what is missing",
         "metrics" => "see `systemctl status lxc_monitor`; until then no running container gets less memory",
+        "audit" => {
+            "the service must be able to write `audit.file`; until then every change is refused (503 `not_audited`)"
+        }
+        "keys" => {
+            "the file must be the service user's own with mode 0600; until then no holder of a key is answered (500)"
+        }
         "ml_config" => {
             "`configuration.ml_file` must be the file of lxc-autoscale-ml; it can also be edited on the node"
         }

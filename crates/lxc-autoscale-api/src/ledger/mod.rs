@@ -221,6 +221,22 @@ fn last_after(
         .optional()
 }
 
+/// The size that a decision of `lxc-autoscale-ml` set, if that was the newest change of it.
+#[expect(clippy::option_option, reason = "no such decision is something else than one that left no size")]
+pub(crate) fn decided(
+    connection: &Connection,
+    vmid: Vmid,
+    resource: SizeOf,
+) -> rusqlite::Result<Option<Option<f64>>> {
+    let newest: Option<(Option<f64>, String)> = connection
+        .prepare_cached(
+            "SELECT after, why FROM ledger WHERE vmid = ?1 AND resource = ?2 ORDER BY number DESC LIMIT 1",
+        )?
+        .query_row(params![vmid.get(), word(resource)], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    Ok(newest.filter(|(_, why)| LedgerEntry::decision_in(why).is_some()).map(|(after, _)| after))
+}
+
 /// Forgets everything about an id whose container is gone.
 pub(crate) fn forget(connection: &Connection, vmid: Vmid) -> rusqlite::Result<()> {
     for table in ["originals", "ledger", "boosts", "identities"] {

@@ -91,6 +91,9 @@ pub const SIZE: Faults = &[
 /// A size is set, and the request states the expected current one.
 pub const EXPECTED: Faults = &[(409, "size_changed")];
 
+/// A decision sets a size that a boost has raised.
+pub const BOOSTED: Faults = &[(409, "boosted")];
+
 /// The number of cores is set.
 pub const CORES: Faults = &[(409, "pinned_cpuset")];
 

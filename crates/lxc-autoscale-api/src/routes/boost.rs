@@ -6,10 +6,11 @@ use jiff::Timestamp;
 use lxc_autoscale_core::api::{BoostInfo, BoostRequest, ContainerRequest, LedgerRequest};
 use lxc_autoscale_core::count;
 
+use super::scale::holding;
 use super::{Answer, success};
 use crate::actions::ActionError;
 use crate::auth::caller::Caller;
-use crate::boosts;
+use crate::boosts::{self, Started};
 use crate::error::ApiError;
 use crate::extract::{ApiJson, ApiQuery};
 use crate::state::AppState;
@@ -29,8 +30,8 @@ pub(super) async fn start(
     }
     let message =
         format!("Container {} has a boost for {}.", request.vm_id, count(request.minutes, "minute"));
-    let begun = boosts::start(&state, &caller, request, Timestamp::now()).await?;
-    Ok(success(message, begun))
+    let Started { boosts, held_at } = boosts::start(&state, &caller, request, Timestamp::now()).await?;
+    Ok(success(message + &holding(held_at), boosts))
 }
 
 pub(super) async fn list(

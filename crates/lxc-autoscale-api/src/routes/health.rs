@@ -9,10 +9,12 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use lxc_autoscale_core::api::{Envelope, Health, HealthCheck, HealthState, Status};
-use lxc_autoscale_core::count;
+use lxc_autoscale_core::{ErrorChain, count};
 
+use crate::audit;
 use crate::auth::caller::{Caller, Role};
-use crate::config::MetricsConfig;
+use crate::auth::keys::KeysError;
+use crate::config::{AuditConfig, MetricsConfig};
 use crate::metrics;
 use crate::openapi::{Output, Schemas, Shape};
 use crate::state::AppState;
@@ -33,12 +35,18 @@ impl Output for HealthAnswer {
     }
 }
 
+/// The check of the audit log.
+pub(crate) const AUDIT: &str = "audit";
+/// The check of the keys.
+pub(crate) const KEYS: &str = "keys";
 /// The code of a failed check.
 const UNHEALTHY: &str = "unhealthy";
 
 pub(super) async fn check(State(state): State<AppState>, caller: Caller) -> HealthAnswer {
     let mut checks = state.host().probe().await;
     let config = state.config();
+    checks.extend(audit_check(&config.audit).await);
+    checks.push(keys_check(state.keys().apart(|keys| Ok(keys.keys()?.len())).await));
     checks.push(metrics_check(config.metrics.clone()).await);
     if caller.role < Role::Admin {
         for check in &mut checks {
@@ -69,6 +77,9 @@ fn answer(health: Health) -> Response {
     let message = match health.state {
         HealthState::Healthy => "Healthy.".to_owned(),
         HealthState::Degraded => format!("Containers can be changed, but: {}.", details(&health)),
+        HealthState::Unhealthy if only_keys(&health) => {
+            format!("Nobody is let in with a key: {}.", details(&health))
+        }
         HealthState::Unhealthy => format!("Containers cannot be changed: {}.", details(&health)),
     };
     if health.state < HealthState::Unhealthy {
@@ -82,6 +93,50 @@ fn answer(health: Health) -> Response {
 fn details(health: &Health) -> String {
     let worse = health.checks.iter().filter(|check| check.state != HealthState::Healthy);
     worse.map(|check| check.detail.as_str()).collect::<Vec<_>>().join("; ")
+}
+
+/// Whether nothing but the keys keeps containers from being changed.
+fn only_keys(health: &Health) -> bool {
+    let mut unhealthy = health.checks.iter().filter(|check| check.state == HealthState::Unhealthy);
+    unhealthy.all(|check| check.name == KEYS)
+}
+
+/// A change that cannot be written to the audit log is not begun. `None` if none is kept.
+pub(crate) async fn audit_check(config: &AuditConfig) -> Option<HealthCheck> {
+    let file = config.file.clone();
+    if file.as_os_str().is_empty() {
+        return None;
+    }
+    let shown = file.display().to_string();
+    let probed = tokio::task::spawn_blocking(move || audit::probe(&file)).await;
+    let (state, detail) = match probed {
+        Ok(Ok(())) => (HealthState::Healthy, format!("`{shown}` can be written")),
+        Ok(Err(error)) => {
+            let error = ErrorChain(&error);
+            let remedy =
+                "no change is begun until it can be written: make room or permit it, or set `audit.file`";
+            (HealthState::Unhealthy, format!("{error}; {remedy}"))
+        }
+        Err(error) => (HealthState::Degraded, format!("looking at the audit log failed: {error}")),
+    };
+    Some(HealthCheck { name: AUDIT.to_owned(), state, detail })
+}
+
+/// Without its file no key is accepted.
+pub(crate) fn keys_check(found: Result<usize, KeysError>) -> HealthCheck {
+    let (state, detail) = match found {
+        Ok(keys) => (HealthState::Healthy, count(keys, "key")),
+        Err(error) => {
+            let remedy = match &error {
+                KeysError::Form { .. } => {
+                    "; put it back, or remove it and make new ones: `lxc-autoscale-api key create`"
+                }
+                _ => "",
+            };
+            (HealthState::Unhealthy, format!("{}{remedy}", ErrorChain(&error)))
+        }
+    };
+    HealthCheck { name: KEYS.to_owned(), state, detail }
 }
 
 /// Without current metrics, containers can grow but not safely shrink.

@@ -3,21 +3,25 @@
 //!
 //! A handler parses the request, calls an action, and words the answer; it decides nothing.
 
+use std::collections::HashSet;
+use std::sync::LazyLock;
+
 use axum::Json;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{Method, StatusCode, Uri};
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use lxc_autoscale_core::api::{Envelope, RouteInfo};
 use lxc_autoscale_core::count;
 
 use crate::auth::{self, caller::Role};
 use crate::error::ApiError;
 use crate::exporter::requests;
+use crate::extract;
 use crate::openapi::faults::{
-    BACKEND, BOOST, CANCEL, CHANGE, CLONE, CONFIG, CONFIG_KEYS, CONFIG_WRITE, CONTAINER, CORES, EXPECTED,
-    JOB, KEEP, LISTEN, MEMORY, METRICS, NODE, POWER, RECORDED, RESTART, SCOPE, SEQUENCE, SIZE, SNAPSHOT,
-    STORE, WHY,
+    BACKEND, BOOST, BOOSTED, CANCEL, CHANGE, CLONE, CONFIG, CONFIG_KEYS, CONFIG_WRITE, CONTAINER, CORES,
+    EXPECTED, JOB, KEEP, LISTEN, MEMORY, METRICS, NODE, POWER, RECORDED, RESTART, SCOPE, SEQUENCE, SIZE,
+    SNAPSHOT, STORE, WHY,
 };
 use crate::openapi::{self, Schemas};
 use crate::state::AppState;
@@ -64,16 +68,16 @@ fn containers() -> Vec<Route> {
     use Role::{Admin, Operator, Viewer};
     vec![
         post("/scale/cores", Operator, "Set the exact number of CPU cores of a container.", scale::cores)
-            .fails(&[CONTAINER, CHANGE, BACKEND, SIZE, EXPECTED, CORES]),
+            .fails(&[CONTAINER, CHANGE, BACKEND, SIZE, EXPECTED, CORES, BOOSTED]),
         post(
             "/scale/cpulimit",
             Operator,
             "Set the CPU limit of a container, in hundredths of a core; 0 removes it.",
             scale::cpulimit,
         )
-        .fails(&[CONTAINER, CHANGE, BACKEND, SIZE, EXPECTED]),
+        .fails(&[CONTAINER, CHANGE, BACKEND, SIZE, EXPECTED, BOOSTED]),
         post("/scale/ram", Operator, "Set the exact amount of memory of a container, in MiB.", scale::ram)
-            .fails(&[CONTAINER, CHANGE, BACKEND, SIZE, EXPECTED, MEMORY]),
+            .fails(&[CONTAINER, CHANGE, BACKEND, SIZE, EXPECTED, MEMORY, BOOSTED]),
         post(
             "/scale/storage/increase",
             Operator,
@@ -276,11 +280,22 @@ pub fn openapi_text() -> String {
     format!("{:#}\n", openapi())
 }
 
+/// The routes that take no parameters in the query. Their handlers do not look at it.
+static WITHOUT_QUERY: LazyLock<HashSet<(Method, &'static str)>> = LazyLock::new(|| {
+    let routes = table().into_iter().filter(Route::takes_no_query);
+    routes.map(|route| (route.method, route.path)).collect()
+});
+
 /// The whole API with its guards.
 pub fn router(state: AppState) -> Router {
     let mut router = Router::new();
     for route in table() {
-        let handler = route.handler.route_layer(from_fn_with_state(route.role, auth::require));
+        let mut handler = route.handler;
+        if WITHOUT_QUERY.contains(&(route.method, route.path)) {
+            handler = handler.route_layer(from_fn(extract::no_query));
+        }
+        // The outer one: whoever may not ask is not told what could be asked.
+        let handler = handler.route_layer(from_fn_with_state(route.role, auth::require));
         router = router.route(route.path, handler);
     }
     router

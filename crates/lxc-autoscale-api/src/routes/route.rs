@@ -8,7 +8,7 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 use lxc_autoscale_core::api::RouteInfo;
 
 use crate::auth::caller::Role;
-use crate::openapi::faults::Faults;
+use crate::openapi::faults::{Faults, PARAMETERS};
 use crate::openapi::{Described, Endpoint, Schemas, Shape};
 use crate::state::AppState;
 
@@ -45,6 +45,17 @@ impl Route {
         self
     }
 
+    /// Whether it is a page for people or a part of one, whose query does not matter: browsers add things to it.
+    fn is_page(&self) -> bool {
+        self.path == "/docs" || self.path.starts_with("/docs/")
+    }
+
+    /// Whether any parameter in the query is unknown to it.
+    pub(super) fn takes_no_query(&self) -> bool {
+        let shape = (self.shape)(&mut Schemas::default());
+        !self.is_page() && shape.parameters.iter().all(|parameter| parameter.place != "query")
+    }
+
     /// Its entry in `GET /routes`.
     pub(super) fn info(&self) -> RouteInfo {
         RouteInfo {
@@ -57,13 +68,17 @@ impl Route {
 
     /// Its part of the OpenAPI document.
     pub(super) fn describe(&self, schemas: &mut Schemas) -> Described {
+        let mut faults = self.faults.clone();
+        if !self.is_page() {
+            faults.push(PARAMETERS);
+        }
         Described {
             method: self.method.clone(),
             path: self.path,
             description: self.description,
             role: self.role,
             shape: (self.shape)(schemas),
-            faults: self.faults.clone(),
+            faults,
         }
     }
 }

@@ -3,14 +3,15 @@
 use axum::extract::State;
 use lxc_autoscale_core::api::{
     IncreaseStorageRequest, IncreasedStorage, Resized, ScaleCoresRequest, ScaleCpulimitRequest,
-    ScaleRamRequest, ScaledCores, ScaledCpulimit, ScaledRam,
+    ScaleRamRequest, ScaledCores, ScaledCpulimit, ScaledRam, SizeOf,
 };
 use lxc_autoscale_core::count;
 
 use super::jobs::{self, LongAnswer, PrefersAsync};
 use super::{Answer, success};
-use crate::actions::resize;
+use crate::actions::resize::{self, SetCores};
 use crate::auth::caller::Caller;
+use crate::boosts::decisions;
 use crate::changes::Change;
 use crate::error::ApiError;
 use crate::extract::ApiJson;
@@ -24,20 +25,26 @@ pub(super) async fn cores(
     ApiJson(request): ApiJson<ScaleCoresRequest>,
 ) -> Answer<ScaledCores> {
     let ScaleCoresRequest { vm_id, cores, expected } = request;
+    let is_decision = decisions::is_decision(&caller);
     let change = Change {
         summary: format!("set the cores of container {vm_id} to {cores}"),
         vmids: vec![vm_id],
         caller,
     };
-    let (host, config) = (state.host(), state.in_force());
+    let (host, config, store) = (state.host(), state.in_force(), state.store().clone());
     let order = Order::requested(Task::SetCores { vmid: vm_id, cores: Some(cores) });
-    let scaled = state
+    let SetCores { scaled, held_at } = state
         .changes()
         .record(change, order, async move |journal: Journal| {
+            if is_decision {
+                let to = (SizeOf::Cores, Some(cores.into()));
+                decisions::keep_from(&*host, &store, vm_id, to).await?;
+            }
             resize::set_cores(&*host, &journal, &config.now(), vm_id, cores, expected).await
         })
         .await?;
-    Ok(success(sentence(&scaled, &count(cores, "core")), scaled))
+    let said = sentence(&scaled, &count(cores, "core")) + &holding(held_at);
+    Ok(success(said, scaled))
 }
 
 pub(super) async fn cpulimit(
@@ -46,17 +53,22 @@ pub(super) async fn cpulimit(
     ApiJson(request): ApiJson<ScaleCpulimitRequest>,
 ) -> Answer<ScaledCpulimit> {
     let ScaleCpulimitRequest { vm_id, cpulimit, expected } = request;
+    let is_decision = decisions::is_decision(&caller);
     let change = Change {
         summary: format!("set the CPU limit of container {vm_id} to {cpulimit}"),
         vmids: vec![vm_id],
         caller,
     };
-    let (host, config) = (state.host(), state.in_force());
+    let (host, config, store) = (state.host(), state.in_force(), state.store().clone());
     let hundredths = hundredths(cpulimit);
     let order = Order::requested(Task::SetCpulimit { vmid: vm_id, hundredths });
     let scaled = state
         .changes()
         .record(change, order, async move |journal: Journal| {
+            if is_decision {
+                let to = (SizeOf::Cpulimit, Some(cpulimit).filter(|limit| 0.0 < *limit));
+                decisions::keep_from(&*host, &store, vm_id, to).await?;
+            }
             resize::set_cpulimit(&*host, &journal, &config.now(), vm_id, cpulimit, expected).await
         })
         .await?;
@@ -72,16 +84,21 @@ pub(super) async fn ram(
     ApiJson(request): ApiJson<ScaleRamRequest>,
 ) -> Answer<ScaledRam> {
     let ScaleRamRequest { vm_id, memory, expected } = request;
+    let is_decision = decisions::is_decision(&caller);
     let change = Change {
         summary: format!("set the memory of container {vm_id} to {memory}"),
         vmids: vec![vm_id],
         caller,
     };
-    let (host, config) = (state.host(), state.in_force());
+    let (host, config, store) = (state.host(), state.in_force(), state.store().clone());
     let order = Order::requested(Task::SetMemory { vmid: vm_id, memory_mib: memory.get() });
     let scaled = state
         .changes()
         .record(change, order, async move |journal: Journal| {
+            if is_decision {
+                let to = (SizeOf::Memory, Some(memory.get() as f64));
+                decisions::keep_from(&*host, &store, vm_id, to).await?;
+            }
             resize::set_memory(&*host, &journal, &config.now(), vm_id, memory, expected).await
         })
         .await?;
@@ -123,6 +140,17 @@ fn say_grown(grown: &IncreasedStorage) -> String {
              grown, too."
         ),
     }
+}
+
+/// What to add about a CPU limit that keeps a container from using its cores.
+pub(super) fn holding(limit: Option<f64>) -> String {
+    limit.map_or_else(String::new, |limit| {
+        let limit = count(limit, "core");
+        format!(
+            " But its CPU limit of {limit} holds, so it can use no more than that: POST /scale/cpulimit sets another one, \
+             and 0 removes it."
+        )
+    })
 }
 
 fn sentence<T>(resized: &Resized<T>, what: &str) -> String {

@@ -58,6 +58,11 @@ pub enum StoreError {
     NotBegun,
 }
 
+/// The file in a state directory.
+pub(crate) fn file_in(directory: &Path) -> PathBuf {
+    directory.join(FILE)
+}
+
 /// A handle to the file.
 #[derive(Clone, Debug)]
 pub struct Store {
@@ -98,7 +103,7 @@ impl Opened {
 impl Store {
     /// The file in this directory; it is opened when first used.
     pub fn new(directory: &Path) -> Self {
-        Self { path: directory.join(FILE), opened: Arc::default() }
+        Self { path: file_in(directory), opened: Arc::default() }
     }
 
     /// Locks the state directory for this process, and opens the file. A lock that is held is waited for, but only for

@@ -406,3 +406,101 @@ async fn a_boost_that_ends_during_a_rollback_to_another_network_forgets_nothing(
     let undone = ask("/undo", json!({"vm_id": 104, "to": "original"})).await;
     assert_eq!((&undone.data()[0]["to"], &undone.data()[0]["changed"]), (&json!(2.0), &json!(true)));
 }
+
+/// As `lxc-autoscale-ml` asks for a size.
+async fn decided(node: &Node, path: &str, body: serde_json::Value) -> Reply {
+    let mut asked = request("POST", path, Some(body));
+    asked.headers_mut().insert("x-purpose", "decision 7".parse().unwrap());
+    send(&node.api(), asked).await
+}
+
+/// Neither while it is on nor after its time is over, as long as the size was not given back: what the daemon would
+/// set would count as somebody's wish, and stay.
+#[tokio::test]
+async fn a_decision_of_the_daemon_takes_nothing_from_a_boost() {
+    let node = Node::new();
+    node.measured(104, 500.0, 1);
+    node.post("/boost", json!({"vm_id": 104, "cores": 8, "memory": 4096, "minutes": 10})).await.data();
+    for overdue in [false, true] {
+        if overdue {
+            date_ahead(&node, SignedDuration::from_mins(-11));
+        }
+        for (path, body) in [
+            ("/scale/cores", json!({"vm_id": 104, "cores": 6, "expected": 8})),
+            ("/scale/ram", json!({"vm_id": 104, "memory": 3072, "expected": 4096})),
+            ("/scale/cpulimit", json!({"vm_id": 104, "cpulimit": 1.5})),
+        ] {
+            let reply = decided(&node, path, body).await;
+            reply.assert_error(409, "boosted");
+            assert!(reply.message().contains("DELETE /boost"), "{reply:?}");
+        }
+    }
+    // More than the boost is not taken from it, and a limit may rise.
+    node.write_conf(104, &node.conf(104).unwrap().replace("cores: 8\n", "cores: 8\ncpulimit: 1\n"));
+    decided(&node, "/scale/cpulimit", json!({"vm_id": 104, "cpulimit": 2})).await.data();
+    after_minutes(&node, 0).await;
+    assert_eq!(cores(&node), "2");
+    assert!(node.conf(104).unwrap().contains("memory: 2048\n"));
+    // From here on the daemon goes on.
+    decided(&node, "/scale/ram", json!({"vm_id": 104, "memory": 1024})).await.data();
+}
+
+#[tokio::test]
+async fn a_decision_that_gives_more_than_the_boost_stays_and_a_persons_wish_too() {
+    for (by_daemon, set) in [(true, 10), (false, 6)] {
+        let node = Node::new();
+        node.post("/boost", json!({"vm_id": 104, "cores": 8, "minutes": 10})).await.data();
+        let body = json!({"vm_id": 104, "cores": set});
+        if by_daemon {
+            decided(&node, "/scale/cores", body).await.data();
+        } else {
+            node.post("/scale/cores", body).await.data();
+        }
+        after_minutes(&node, 11).await;
+        assert_eq!(cores(&node), set.to_string());
+    }
+}
+
+/// It cannot give back the size from before, which is too small by now. The daemon brings it down as far as that does
+/// no harm, and the end goes on to wait for the rest.
+#[tokio::test]
+async fn while_an_end_waits_the_daemon_goes_on_and_what_it_sets_is_not_kept() {
+    for by_daemon in [true, false] {
+        let node = Node::new();
+        node.post("/boost", json!({"vm_id": 104, "memory": 4096, "minutes": 10})).await.data();
+        node.measured(104, 2500.0, 1);
+        after_minutes(&node, 11).await;
+        assert!(node.get("/boost").await.data()[0]["waiting"].is_string());
+        let body = json!({"vm_id": 104, "memory": 3072});
+        if by_daemon {
+            decided(&node, "/scale/ram", body).await.data();
+        } else {
+            node.post("/scale/ram", body).await.data();
+        }
+        after_minutes(&node, 13).await;
+        let is_listed = node.get("/boost").await.data() != &json!([]);
+        assert_eq!(is_listed, by_daemon, "what a person sets ends it");
+        node.measured(104, 500.0, 1);
+        after_minutes(&node, 15).await;
+        let has = if by_daemon { "memory: 2048\n" } else { "memory: 3072\n" };
+        assert!(node.conf(104).unwrap().contains(has), "{by_daemon}: {:?}", node.conf(104));
+        assert_eq!(node.get("/boost").await.data(), &json!([]));
+    }
+}
+
+/// More cores than the CPU limit lets it use.
+#[tokio::test]
+async fn cores_that_a_cpu_limit_holds_back_are_warned_of() {
+    let node = Node::new();
+    node.write_conf(104, &RUNNING_104.replace("cores: 2\n", "cores: 2\ncpulimit: 1\n"));
+    let boosted = node.post("/boost", json!({"vm_id": 104, "cores": 8, "minutes": 10})).await;
+    let set = node.post("/scale/cores", json!({"vm_id": 104, "cores": 6})).await;
+    for (reply, does) in [(&boosted, "has a boost for 10 minutes"), (&set, "has 6 cores now")] {
+        reply.data();
+        let message = reply.message();
+        assert!(message.contains(does) && message.contains("CPU limit of 1 core holds"), "{message}");
+        assert!(message.contains("/scale/cpulimit"), "{message}");
+    }
+    let fewer = node.post("/scale/cores", json!({"vm_id": 104, "cores": 1})).await;
+    assert!(!fewer.message().contains("limit"), "it does not hold one core back: {fewer:?}");
+}

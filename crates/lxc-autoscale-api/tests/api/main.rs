@@ -12,6 +12,7 @@ mod disk;
 mod documented;
 mod events;
 mod exporter;
+mod health;
 mod hostile;
 mod interrupted_copies;
 mod invariants;

@@ -1,5 +1,6 @@
 //! The listener for other machines: TLS, access by key only, and a renewed certificate.
 
+use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -105,6 +106,60 @@ fn a_renewed_certificate_is_served_without_a_restart_and_a_broken_one_is_not() {
     command.arg("--header").arg(format!("Authorization: Bearer {viewer}"));
     let done = command.arg(&url).output().unwrap();
     assert!(done.status.success(), "the last good one goes on");
+}
+
+/// In the cluster file system times are whole seconds, and a file that is overwritten keeps its number: nothing but what
+/// is in it tells such a certificate from the one before.
+#[test]
+fn a_certificate_whose_writing_was_interrupted_is_served_once_it_is_whole() {
+    let node = Node::new();
+    make_certificate(node.root());
+    let viewer = key(&node, "viewer", Role::Viewer);
+    configure(&node, "");
+    let (mut server, url) = start(&node);
+    let url = format!("{url}/routes");
+    let new = node.root().join("new");
+    std::fs::create_dir(&new).unwrap();
+    make_certificate(&new);
+    let (pem, tls_key) =
+        (std::fs::read(new.join("tls.pem")).unwrap(), std::fs::read(new.join("tls.key")).unwrap());
+    // A time in the past, which the files keep while they change.
+    let then = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_700_000_000);
+    let write = |name: &str, bytes: &[u8]| {
+        let mut file = std::fs::File::options().write(true).open(node.root().join(name)).unwrap();
+        file.write_all(bytes).unwrap();
+        file.set_len(pem.len() as u64).unwrap();
+        file.set_modified(then).unwrap();
+    };
+    write("tls.pem", &pem[..pem.len() / 2]);
+    std::fs::write(node.root().join("tls.key"), &tls_key).unwrap();
+    std::fs::File::options()
+        .write(true)
+        .open(node.root().join("tls.key"))
+        .unwrap()
+        .set_modified(then)
+        .unwrap();
+    server.wait_for("keeping the old certificate");
+    write("tls.pem", &pem);
+    server.wait_for("The certificate was read again.");
+    let (done, _) = curl(&node, Some(&viewer), &url);
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+}
+
+/// It is said once, and the last good one goes on.
+#[test]
+fn a_certificate_that_is_gone_is_missed() {
+    let node = Node::new();
+    make_certificate(node.root());
+    key(&node, "viewer", Role::Viewer);
+    configure(&node, "");
+    let (mut server, _) = start(&node);
+    let (place, aside) = (node.root().join("tls.pem"), node.root().join("aside.pem"));
+    std::fs::rename(&place, &aside).unwrap();
+    let said = server.wait_for("keeping the old certificate");
+    assert!(said.contains("tls.pem") && said.contains("No such file"), "{said}");
+    std::fs::rename(&aside, &place).unwrap();
+    server.wait_for("The certificate can be read again.");
 }
 
 /// The cluster file system may hang for minutes; clients that connect meanwhile get the certificate that was read

@@ -552,3 +552,33 @@ async fn a_rollback_to_no_number_of_cores_is_held_to_the_bounds_too() {
     let rollback = json!({"vm_id": 104, "snapshot_name": "before"});
     refused(&node, "POST", "/snapshot/rollback", rollback, 422, "out_of_bounds").await;
 }
+
+/// A misspelt parameter is not a wish fulfilled: the table of routes says which there are. The pages of the documentation
+/// alone take any, because a browser may add some.
+#[tokio::test]
+async fn no_route_takes_a_query_parameter_that_it_does_not_know() {
+    let node = Node::new();
+    let api = node.api();
+    let routes = node.get("/routes").await.data().as_array().unwrap().clone();
+    assert!(40 < routes.len(), "{routes:?}");
+    for route in &routes {
+        let (method, path) = (route["method"].as_str().unwrap(), route["path"].as_str().unwrap());
+        if path.starts_with("/docs") {
+            continue;
+        }
+        let body = (method != "GET").then(|| json!({"vm_id": 104}));
+        let asked = format!("{}?no_such_field=1", path.replace("{id}", "1"));
+        let reply = send(&api, request(method, &asked, body)).await;
+        reply.assert_error(400, "invalid_parameter");
+        assert!(reply.message().contains("unknown field `no_such_field`"), "{method} {path}: {reply:?}");
+    }
+    // What is in the body is not given in the query as well.
+    let both = node.post("/scale/cores?vm_id=102", json!({"vm_id": 104, "cores": 3})).await;
+    both.assert_error(400, "invalid_parameter");
+    assert!(both.message().contains("`vm_id`"), "{both:?}");
+    assert_eq!(node.calls(), [""; 0]);
+    let jobs = node.get("/jobs?limit=1").await;
+    jobs.assert_error(400, "invalid_parameter");
+    // No parameter at all, as some clients write it.
+    node.get("/jobs?").await.data();
+}

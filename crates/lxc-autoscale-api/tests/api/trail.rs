@@ -314,3 +314,107 @@ fn what_is_done_to_keys_is_on_the_disk_when_it_is_said() {
     let after: Vec<_> = calls.lines().skip(renamed).filter(|line| line.contains("fsync(")).collect();
     assert!(after.iter().any(|line| line.contains(&directory)), "{calls}");
 }
+
+/// From where: the address and port of a client, or the user at the other end of the unix socket; in the records of
+/// changes and of refusals, and in the log of the service.
+#[test]
+fn where_a_change_was_asked_from_is_written_down() {
+    let node = Node::new();
+    let mut server = Server::start(&node, "");
+    let ask_over = |mut stream: Box<dyn ReadWrite>, path: &str| {
+        let body = json!({"vm_id": 104, "cores": 3}).to_string();
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+            body.len()
+        );
+        stream.write_all(format!("{head}{body}").as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    let tcp = TcpStream::connect(server.address()).unwrap();
+    let address = tcp.local_addr().unwrap().to_string();
+    assert!(ask_over(Box::new(tcp), "/scale/cores").starts_with("HTTP/1.1 200 "));
+    let found: Vec<Value> = lines(&node).iter().map(|line| line["address"].clone()).collect();
+    assert_eq!(found, [json!(address), json!(address)], "begun and done");
+    assert!(server.wait_for("set the cores of container 104 to 3: done").contains(&address));
+
+    let socket = std::os::unix::net::UnixStream::connect(node.root().join("api.sock")).unwrap();
+    assert!(ask_over(Box::new(socket), "/scale/cores").starts_with("HTTP/1.1 200 "));
+    let unix = format!("unix:uid:{}", geteuid().as_raw());
+    assert_eq!(lines(&node).last().unwrap()["address"], json!(unix));
+
+    let tcp = TcpStream::connect(server.address()).unwrap();
+    let address = tcp.local_addr().unwrap().to_string();
+    let body = "POST /scale/cores HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n";
+    let (mut tcp, mut answer) = (tcp, String::new());
+    tcp.write_all(body.as_bytes()).unwrap();
+    tcp.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 421 "), "{answer}");
+    let refused = lines(&node).pop().unwrap();
+    assert_eq!((&refused["event"], &refused["address"]), (&json!("refused"), &json!(address)));
+    assert!(server.wait_for("request refused").contains(&address));
+    assert_chain_holds(&node);
+}
+
+trait ReadWrite: Read + Write {}
+
+impl<T: Read + Write> ReadWrite for T {}
+
+/// Records of earlier versions have no address. They stay valid, and the chain goes on after them.
+#[tokio::test]
+async fn a_log_of_an_earlier_version_goes_on() {
+    let node = Node::new();
+    let file = node.root().join("audit.jsonl");
+    let old = include_str!("audit-of-an-earlier-version.jsonl");
+    assert!(!old.contains("\"address\":"));
+    fs::write(&file, old).unwrap();
+    node.post("/scale/cores", json!({"vm_id": 104, "cores": 3})).await.data();
+    assert_chain_holds(&node);
+    assert_eq!(lines(&node).len(), old.lines().count() + 2);
+}
+
+/// The chain alone does not show that its end is missing, and `api.sqlite` has the same changes.
+#[tokio::test]
+async fn records_missing_at_the_end_of_the_log_are_missed() {
+    let node = Node::new();
+    write_config(&node, "", "");
+    for cores in [3, 4] {
+        node.post("/scale/cores", json!({"vm_id": 104, "cores": cores})).await.data();
+    }
+    let verify = || {
+        let mut command = program(&node, "audit");
+        let done = command.arg("verify").output().unwrap();
+        (done.status.code(), String::from_utf8(done.stdout).unwrap())
+    };
+    let whole = fs::read_to_string(node.root().join("audit.jsonl")).unwrap();
+    let cut: String = whole.split_inclusive('\n').take(2).collect();
+    let ended_before = |seconds: i64| {
+        let database = rusqlite::Connection::open(node.config.state.directory.join("api.sqlite")).unwrap();
+        database.execute("UPDATE changes SET ended_us = ended_us - ?1", [seconds * 1_000_000]).unwrap();
+    };
+    // What ended just now may be on its way.
+    fs::write(node.root().join("audit.jsonl"), &cut).unwrap();
+    let (code, said) = verify();
+    assert!(code == Some(0) && !said.contains("warning"), "{said}");
+    ended_before(120);
+    for (log, says) in [
+        (cut.as_str(), Some("has change 2, and the log ends with change 1")),
+        ("", Some("has change 2, and the log has none")),
+        (whole.as_str(), None),
+    ] {
+        fs::write(node.root().join("audit.jsonl"), log).unwrap();
+        let (code, said) = verify();
+        assert_eq!(code, Some(0), "it may have been elsewhere: {said}");
+        let warned = says.is_some_and(|says| said.contains(says) && said.contains("api.sqlite"));
+        assert_eq!((warned, said.contains("warning")), (says.is_some(), says.is_some()), "{said}");
+    }
+    // Rotation leaves the newest records.
+    fs::remove_file(node.root().join("audit.jsonl")).unwrap();
+    fs::write(node.root().join("audit.jsonl.1"), whole).unwrap();
+    let (_, said) = verify();
+    assert!(!said.contains("warning"), "{said}");
+    fs::remove_dir_all(&node.config.state.directory).unwrap();
+    let (_, said) = verify();
+    assert!(!said.contains("warning"), "{said}");
+}

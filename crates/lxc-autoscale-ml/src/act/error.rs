@@ -72,9 +72,9 @@ impl CallError {
         }
     }
 
-    /// Whether somebody else set the size after it was measured, and the API therefore did not change it.
+    /// Whether somebody else set or boosted the size after it was measured, and the API therefore did not change it.
     pub fn is_other_size(&self) -> bool {
-        matches!(self, Self::Refused { code, .. } if code == "size_changed")
+        matches!(self, Self::Refused { code, .. } if ["size_changed", "boosted"].contains(&code.as_str()))
     }
 
     /// Whether the change may have been made although the call failed.
@@ -140,7 +140,7 @@ mod tests {
             message: "memory is 8192".to_owned(),
             retry_after: None,
         };
-        assert!(refused("size_changed").is_other_size());
+        assert!(refused("size_changed").is_other_size() && refused("boosted").is_other_size());
         assert!(!refused("locked").is_other_size());
         assert!(!CallError::WithoutResult { route: "/scale/ram" }.is_other_size());
     }

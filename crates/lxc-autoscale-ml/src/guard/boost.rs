@@ -4,11 +4,15 @@
 //! not lasting changes by anybody, so scaling continues as soon as it has ended. An undo expresses a person's will,
 //! like any other size set through the API.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use lxc_autoscale_core::api::{BoostInfo, LedgerEntry, SizeOf};
 use serde::{Deserialize, Serialize};
 
 use crate::decide::{Allocation, Resource};
+
+/// How long a boost counts as on whose time is over and that the API still lists: no longer than until the API is asked
+/// again.
+const A_MOMENT: SignedDuration = SignedDuration::from_secs(1);
 
 /// A boost of one resource.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -20,15 +24,20 @@ pub struct Boost {
 }
 
 impl Boost {
-    /// The time left, in seconds; `None` when it is over.
+    /// The time left, in seconds, of which the last is not over before it is; `None` when it is over.
     pub fn left(&self, now: Timestamp) -> Option<u64> {
-        u64::try_from(self.ends.duration_since(now).as_secs()).ok().filter(|left| 0 < *left)
+        let left = self.ends.duration_since(now);
+        let begun = i64::from(0 < left.subsec_nanos());
+        u64::try_from(left.as_secs() + begun).ok().filter(|left| 0 < *left)
     }
-}
 
-impl From<&BoostInfo> for Boost {
-    fn from(info: &BoostInfo) -> Self {
-        Self { size: info.size, ends: info.ends }
+    /// A boost that the API lists at `now`; `None` if its end waits only for the container to need less.
+    ///
+    /// Until the API has given the size back the boost is on, whatever the clock says: a size set now would be lost, or
+    /// would be taken for somebody's wish. An end that waits may do so for long, and scaling goes on meanwhile.
+    pub fn listed(info: &BoostInfo, now: Timestamp) -> Option<Self> {
+        let ends = info.ends.max(now + A_MOMENT);
+        info.waiting.is_none().then_some(Self { size: info.size, ends })
     }
 }
 
@@ -133,5 +142,31 @@ mod tests {
         }
         let boost = Boost { size: 8.0, ends: at(60) };
         assert_eq!((boost.left(at(0)), boost.left(at(60)), boost.left(at(61))), (Some(60), None, None));
+    }
+
+    /// The API gives the size back, so what it lists is on.
+    #[test]
+    fn a_listed_boost_is_on_to_its_last_moment_and_until_it_is_given_back() {
+        let ends = Timestamp::from_second(1_800_000_060).unwrap();
+        let info = |waiting: Option<&str>| BoostInfo {
+            id: 1,
+            vm_id: Vmid::try_from(104).unwrap(),
+            resource: SizeOf::Memory,
+            size: 4096.0,
+            base: Some(2048.0),
+            began: ends - SignedDuration::from_mins(1),
+            ends,
+            caller: "uid:0".to_owned(),
+            waiting: waiting.map(str::to_owned),
+        };
+        for (left_ms, seconds) in [(59_001, 60), (59_000, 59), (1000, 1), (170, 1), (0, 1), (-2500, 1)] {
+            let now = ends - SignedDuration::from_millis(left_ms);
+            let left = Boost::listed(&info(None), now).and_then(|boost| boost.left(now));
+            assert_eq!(left, Some(seconds), "{left_ms} ms left");
+            assert_eq!(Boost::listed(&info(Some("it needs more")), now), None);
+        }
+        // Once the API is not asked any more, the time decides.
+        let known = Boost::listed(&info(None), ends).unwrap();
+        assert_eq!(known.left(ends + A_MOMENT), None);
     }
 }

@@ -159,14 +159,14 @@ impl Register {
         }
     }
 
-    /// Takes in all active boosts, as the API reports them.
-    pub fn take_boosts(&mut self, boosts: &[BoostInfo]) {
+    /// Takes in all boosts that the API lists at `now`.
+    pub fn take_boosts(&mut self, boosts: &[BoostInfo], now: Timestamp) {
         for (id, guard) in &mut self.containers {
             for resource in [Resource::Cpu, Resource::Memory] {
                 let its = boosts
                     .iter()
                     .filter(|it| it.vm_id == *id && boost::resource(it.resource) == Some(resource));
-                guard.set_boosts(resource, its.map(Boost::from).collect());
+                guard.set_boosts(resource, its.filter_map(|it| Boost::listed(it, now)).collect());
             }
         }
     }
