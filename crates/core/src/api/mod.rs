@@ -46,7 +46,7 @@ pub use scale::{
 };
 pub use snapshots::{
     LeftSnapshot, PruneRequest, Pruned, RolledBack, SnapshotCreated, SnapshotDeleted, SnapshotInfo,
-    SnapshotList, SnapshotRequest,
+    SnapshotList, SnapshotRequest, SnapshotState,
 };
 pub use status::{ContainerRequest, ContainerStatus, NodeRequest, NodeStatus};
 
