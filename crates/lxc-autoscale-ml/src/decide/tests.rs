@@ -563,7 +563,7 @@ prop_compose! {
             target, floor, confidence_percent, known_seconds, basis, evidence: Vec::new(),
             weekly: None, restlessness: None, chances: Chances::default(),
         };
-        let restlessness = day.and_then(|day| Restlessness::of(&day, 1.15));
+        let restlessness = day.and_then(|day| Restlessness::of(&day, 1.15, 1.0));
         Recommendation {
             cpu: cpu.map(|of| Estimate { restlessness, ..estimate(of) }), memory: memory.map(estimate), history_seconds: known_seconds, class: None,
         }

@@ -4,16 +4,10 @@ use jiff::Timestamp;
 
 use super::reason::{Amount, Reason};
 use super::{Action, Decision, Mode, Resource};
-use crate::guard::unpaid::LEAST_PAID_HOURS;
 use crate::recommend::{Estimate, Fact, Restlessness};
 
 /// A growth smaller than this part of the hysteresis is noise of the estimate, not a need.
 const GROWTH_HYSTERESIS: f64 = 0.25;
-/// What a shrink must be expected to save before it is outgrown, in hours of the whole size: a shrink by half must last
-/// half an hour on average, one by a tenth two and a half hours. Half as much as a shrink must have saved not to count as
-/// unpaid afterwards, because this is an average, and half of the shrinks do better. Twice as much costs 1 % more on 20
-/// recorded machines.
-const LEAST_SAVED_HOURS: f64 = LEAST_PAID_HOURS / 2.0;
 /// Sizes are compared with this tolerance: a millionth of a core or a MiB is rounding.
 const EPSILON: f64 = 1e-6;
 
@@ -193,10 +187,7 @@ impl Case<'_> {
     /// The size itself if it would not soon be outgrown, or else the smallest larger one that would not and still saves
     /// at least `least`. A container above its maximum comes back to it in any case.
     fn lasting(&self, size: f64, least: f64, day: &Restlessness) -> Result<f64, Reason> {
-        let pays = |size: f64| {
-            day.lasted(size)
-                .is_none_or(|hours| LEAST_SAVED_HOURS <= hours * (self.current - size) / self.current)
-        };
+        let pays = |size: f64| day.pays(self.current, size);
         if pays(size) {
             return Ok(size);
         }

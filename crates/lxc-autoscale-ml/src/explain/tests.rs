@@ -287,7 +287,7 @@ fn what_was_enough_all_day_can_be_outgrown() {
     let cpu = world.inputs.recommendation.as_mut().unwrap().cpu.as_mut().unwrap();
     (cpu.basis, cpu.target) = (Fact::Forecast, 4.2);
     cpu.evidence = vec![Evidence { fact: Fact::Forecast, value: 3.6 }];
-    cpu.restlessness = Restlessness::of(&[2.0; 288], 1.15);
+    cpu.restlessness = Restlessness::of(&[2.0; 288], 1.15, 1.0);
     assert!(matches!(world.decide(Resource::Cpu).reason, Reason::EnoughAllDay { .. }));
     let local = |at: Timestamp| at.to_string();
     let alternatives = world.alternatives(Resource::Cpu);

@@ -76,6 +76,12 @@ impl RecommendConfig {
     pub fn cpu_quantile(&self) -> f64 {
         (1.0 - self.price_core_hour / self.price_unserved_core_hour).clamp(0.0, 1.0)
     }
+
+    /// How many times its usual price a change costs, each in hours of a core.
+    pub(crate) fn price_of_a_change(&self) -> f64 {
+        let usual = Self::default();
+        (self.price_resize / self.price_core_hour) / (usual.price_resize / usual.price_core_hour)
+    }
 }
 
 impl Validate for RecommendConfig {

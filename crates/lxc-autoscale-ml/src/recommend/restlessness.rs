@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::series::STEP_SECONDS;
+use crate::guard::unpaid::LEAST_PAID_HOURS;
 
 /// Half a day at least must be known.
 const LEAST_HOURS: f64 = 12.0;
@@ -18,6 +19,12 @@ const ABOVE: [usize; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64, 128, 192, 2
 const SAME: f64 = 1e-3;
 /// What was hardly ever outgrown lasted the day.
 const DAY_HOURS: f64 = 24.0;
+/// What a shrink must be expected to save before it is outgrown, in hours of the whole size: a shrink by half must last
+/// half an hour on average, one by a tenth two and a half hours. Half as much as a shrink must have saved not to count as
+/// unpaid afterwards, because this is an average, and half of the shrinks do better. Twice as much costs 1 % more on 20
+/// recorded machines. It was found with the default prices and grows with that of a change
+/// ([`super::RecommendConfig::price_of_a_change`]).
+const LEAST_SAVED_HOURS: f64 = LEAST_PAID_HOURS / 2.0;
 
 /// The last day of one resource, as far as a change of its size is judged by it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -28,12 +35,24 @@ pub struct Restlessness {
     /// Smaller and equal sizes, headroom included, with the hours for which each was enough on average until it was
     /// outgrown; the smallest first.
     lasted: Vec<(f64, f64)>,
+    /// What a shrink must be expected to save before it is outgrown, in hours of the whole size.
+    #[serde(default = "usual", skip_serializing_if = "is_usual")]
+    least_saved_hours: f64,
+}
+
+fn usual() -> f64 {
+    LEAST_SAVED_HOURS
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_usual(hours: &f64) -> bool {
+    (hours - LEAST_SAVED_HOURS).abs() < f64::EPSILON
 }
 
 impl Restlessness {
-    /// Of the steps of a day, the oldest first, NaN is unknown; sizes are demands with this factor of headroom. `None` where
-    /// too little is known.
-    pub(crate) fn of(day: &[f32], headroom: f64) -> Option<Self> {
+    /// Of the steps of a day, the oldest first, NaN is unknown; sizes are demands with this factor of headroom, and a change
+    /// costs so many times what it usually does. `None` where too little is known.
+    pub(crate) fn of(day: &[f32], headroom: f64, price_of_a_change: f64) -> Option<Self> {
         let known: Vec<f32> = day.iter().copied().filter(|value| !value.is_nan()).collect();
         if hours(known.len()) < LEAST_HOURS {
             return None;
@@ -53,7 +72,7 @@ impl Restlessness {
             demands.iter().zip(times).map(|(demand, times)| (size(*demand), digits(lasts(times)))).collect();
         // Of sizes that lasted as long the smallest says it for all.
         lasted.dedup_by(|larger, smaller| (larger.1 - smaller.1).abs() < f64::EPSILON);
-        Some(Self { enough, lasted })
+        Some(Self { enough, lasted, least_saved_hours: LEAST_SAVED_HOURS * price_of_a_change })
     }
 
     /// For how many hours a size was enough on average until it was outgrown; `None` where it hardly ever was enough, which
@@ -61,6 +80,11 @@ impl Restlessness {
     pub fn lasted(&self, size: f64) -> Option<f64> {
         let smaller = self.lasted.iter().rev().find(|(known, _)| *known <= size * (1.0 + SAME))?;
         Some(smaller.1)
+    }
+
+    /// Whether a shrink between these sizes is worth its price before it is likely to be outgrown.
+    pub fn pays(&self, from: f64, to: f64) -> bool {
+        self.lasted(to).is_none_or(|hours| self.least_saved_hours <= hours * (from - to) / from)
     }
 
     /// The sizes at which it changes for how long one is enough, the smallest first.
@@ -127,7 +151,7 @@ mod tests {
     /// A day in steps of five minutes, as `at` says of each.
     fn day(at: impl Fn(usize) -> f32) -> Restlessness {
         let steps: Vec<f32> = (0..288).map(at).collect();
-        Restlessness::of(&steps, 1.0).unwrap()
+        Restlessness::of(&steps, 1.0, 1.0).unwrap()
     }
 
     #[test]
@@ -144,9 +168,27 @@ mod tests {
     }
 
     #[test]
+    fn the_dearer_a_change_the_longer_a_shrink_must_last() {
+        // Ten minutes high, fifty low: a size in between was enough for fifty minutes on average.
+        let steps: Vec<f32> = (0..288).map(|step| if step % 12 < 2 { 3.0 } else { 1.0 }).collect();
+        for (price, to, want) in
+            [(1.0, 2.0, true), (2.0, 2.0, false), (2.0, 1.2, true), (3.0, 1.2, false), (0.0, 2.9, true)]
+        {
+            let day = Restlessness::of(&steps, 1.0, price).unwrap();
+            assert_eq!(day.pays(3.0, to), want, "{price} times the price, to {to}");
+            let kept: Restlessness = serde_json::from_str(&serde_json::to_string(&day).unwrap()).unwrap();
+            assert_eq!(kept, day);
+        }
+        // What was kept before says nothing of the price.
+        let kept: Restlessness =
+            serde_json::from_str(r#"{"enough": 3.0, "lasted": [[1.0, 0.87], [3.0, 24.0]]}"#).unwrap();
+        assert!(kept.pays(3.0, 2.0) && !kept.pays(3.0, 2.5));
+    }
+
+    #[test]
     fn too_little_is_no_day() {
         let steps: Vec<f32> = (0..288).map(|step| if step < 150 { f32::NAN } else { 1.0 }).collect();
-        assert_eq!(Restlessness::of(&steps, 1.0), None);
+        assert_eq!(Restlessness::of(&steps, 1.0, 1.0), None);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use crate::recommend::WeeklyPeak;
 /// A day whose use alternates every five minutes between one core and `high`; the default headroom of 15 % applies.
 fn alternating(high: f32) -> Restlessness {
     let steps: Vec<f32> = (0..288).map(|step| if step % 2 == 0 { 1.0 } else { high }).collect();
-    Restlessness::of(&steps, 1.15).unwrap()
+    Restlessness::of(&steps, 1.15, 1.0).unwrap()
 }
 
 /// What is decided about 4 cores when `target` is wanted after a day that alternated between 1 and `high`.

@@ -152,9 +152,9 @@ impl Learnt {
         let end = (step + 1 + panel.weekly_ahead_steps) * STEP_SECONDS;
         let weekly = self.weeks.foreseen_by_hour(step * STEP_SECONDS, end, panel.zone);
         let daily = panel.daily.and_then(|habit| self.series.daily_rise(step, &habit, panel.zone));
-        let restlessness = panel
-            .restless_headroom
-            .and_then(|headroom| Restlessness::of(&self.series.window_of(step, DAY_STEPS), headroom));
+        let restlessness = panel.restless.and_then(|(headroom, price_of_a_change)| {
+            Restlessness::of(&self.series.window_of(step, DAY_STEPS), headroom, price_of_a_change)
+        });
         self.outlook =
             wishes.map(|wishes| Outlook { step, value, wishes, forecast, daily, weekly, restlessness });
     }

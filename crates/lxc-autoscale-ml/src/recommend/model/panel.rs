@@ -49,8 +49,9 @@ pub(super) struct Panel<'a> {
     pub(super) weekly_ahead_steps: i64,
     /// The factor of headroom with which what comes each day or each week is prepared for.
     pub(super) habit_headroom: f64,
-    /// The headroom with which a size is held against the last day; `None` where that is not done.
-    pub(super) restless_headroom: Option<f64>,
+    /// The factor of headroom with which a size is held against the last day, and how many times its usual price a change
+    /// costs; `None` where that is not done.
+    pub(super) restless: Option<(f64, f64)>,
 }
 
 pub(super) fn cpu_panel(shared: &Shared) -> Panel<'_> {
@@ -67,7 +68,10 @@ pub(super) fn cpu_panel(shared: &Shared) -> Panel<'_> {
         daily: (0 < shared.config().season_days).then_some(CPU_HABIT),
         weekly_ahead_steps: CPU_WEEKLY_STEPS,
         habit_headroom: 1.0 + shared.config().cpu_headroom_percent / 100.0,
-        restless_headroom: Some(1.0 + shared.config().cpu_headroom_percent / 100.0),
+        restless: Some((
+            1.0 + shared.config().cpu_headroom_percent / 100.0,
+            shared.config().price_of_a_change(),
+        )),
     }
 }
 
@@ -85,6 +89,6 @@ pub(super) fn memory_panel(shared: &Shared) -> Panel<'_> {
         daily: (0 < shared.config().season_days).then_some(MEMORY_HABIT),
         weekly_ahead_steps: MEMORY_WEEKLY_STEPS,
         habit_headroom: 1.0 + shared.config().memory_headroom_percent / 100.0,
-        restless_headroom: None,
+        restless: None,
     }
 }
