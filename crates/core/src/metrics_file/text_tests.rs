@@ -58,7 +58,7 @@ proptest! {
         let odd = Odd { text: &text, letter, numbers, none: None, nothing: (), kinds, by_number, by_text, bytes: Bytes(b"\x00\xff") };
         check(&odd);
         // Longer than what is written at once.
-        check(&vec![&odd.text.repeat(length / 20); 3]);
+        check(&[odd.text.repeat(length / 20).as_str(); 3]);
     }
 }
 
