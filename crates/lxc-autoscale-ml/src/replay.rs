@@ -18,8 +18,7 @@ use crate::observation::Observation;
 use crate::policy::Given;
 use crate::recommend::{ContainerModel, Shared};
 
-/// Least CPU and memory of a container without a policy of its own.
-const MIN_FRACTIONAL_CORES: f64 = 0.1;
+/// Least memory of a container without a policy of its own.
 const MIN_MEMORY_MIB: u64 = 64;
 const PROVISIONED_MEMORY_FACTOR: f64 = 2.0;
 /// More than any container needs: CPUs and MiB of a node that does not exist.
@@ -71,10 +70,12 @@ pub struct Size {
 pub fn within_provisioned(policy: &Policy, class: CpuClass, provisioned: Size) -> Policy {
     let mut policy = policy.clone();
     policy.cpu.control = class.control();
-    (policy.cpu.min_cores, policy.cpu.max_cores) = match class {
-        CpuClass::Fractional => (MIN_FRACTIONAL_CORES, provisioned.cores.max(MIN_FRACTIONAL_CORES)),
-        CpuClass::Integer => (1.0, provisioned.cores.floor().max(1.0)),
+    let fewest = class.control().fewest_cores();
+    let most = match class {
+        CpuClass::Fractional => provisioned.cores,
+        CpuClass::Integer => provisioned.cores.floor(),
     };
+    (policy.cpu.min_cores, policy.cpu.max_cores) = (fewest, most.max(fewest));
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,

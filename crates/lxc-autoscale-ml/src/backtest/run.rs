@@ -212,8 +212,8 @@ impl Replay {
 }
 
 /// The policy as the replay applies it, to a container that was given the size it had at first.
-fn configured(mut in_force: InForce, class: CpuClass, provisioned: Size) -> Policy {
-    in_force.policy.cpu.control = class.control();
+fn configured(in_force: InForce, class: CpuClass, provisioned: Size) -> Policy {
+    let in_force = in_force.with_cpu_control(class.control());
     let given = Given { cores: Some(provisioned.cores), memory_mib: Some(provisioned.memory_mib) };
     carried_out(in_force.with_given(given).policy)
 }

@@ -49,10 +49,7 @@ pub struct Rules {
 
 /// The CPU need of an idle container.
 fn least_cores(cpu_class: CpuClass) -> f64 {
-    match cpu_class {
-        CpuClass::Fractional => 0.1,
-        CpuClass::Integer => 1.0,
-    }
+    cpu_class.control().fewest_cores()
 }
 
 impl Rules {
