@@ -181,7 +181,7 @@ pub struct MemorySums {
 }
 
 /// The cost of sums.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Cost {
     /// CPU.
     pub cpu: f64,
@@ -196,6 +196,15 @@ pub struct Cost {
 }
 
 impl Cost {
+    /// Adds another container's, at whatever prices that was.
+    pub fn add(&mut self, other: &Self) {
+        self.cpu += other.cpu;
+        self.memory += other.memory;
+        self.ideal_cpu += other.ideal_cpu;
+        self.ideal_memory += other.ideal_memory;
+        self.provisioned += other.provisioned;
+    }
+
     /// The total.
     pub fn total(&self) -> f64 {
         self.cpu + self.memory
