@@ -12,8 +12,9 @@ use crate::decide::{
     Allocation, CpuControl, Decision, Decisions, LastChanges, Mode, NodeSituation, Obstacles, Policy,
     Situation, decide,
 };
+use crate::guard::manual::Manual;
 use crate::guard::oom_run::Lasts;
-use crate::guard::{ContainerGuard, Seen};
+use crate::guard::{ContainerGuard, Guard, Seen};
 use crate::observation::Observation;
 use crate::policy::Given;
 use crate::recommend::{ContainerModel, Shared};
@@ -113,6 +114,8 @@ pub struct Replayed {
     node: NodeSituation,
     model: ContainerModel,
     guard: Option<ContainerGuard>,
+    /// What is told of the guards where it has none of its own.
+    told: Guard,
     changes: LastChanges,
 }
 
@@ -120,7 +123,7 @@ impl Replayed {
     /// A container without any observations.
     pub fn new(policy: Policy, obstacles: Obstacles, node: NodeSituation, shared: Arc<Shared>) -> Self {
         let (model, changes) = (ContainerModel::new(shared), LastChanges::default());
-        Self { policy, obstacles, node, model, guard: None, changes }
+        Self { policy, obstacles, node, model, guard: None, told: Guard::default(), changes }
     }
 
     /// A container with existing state; no decisions before [`Replayed::set_rules`].
@@ -128,7 +131,12 @@ impl Replayed {
         let mut policy = Policy::default();
         (policy.cpu.mode, policy.memory.mode) = (Mode::Off, Mode::Off);
         let (obstacles, node) = (Obstacles::default(), NodeSituation::default());
-        Self { policy, obstacles, node, model, guard: None, changes }
+        Self { policy, obstacles, node, model, guard: None, told: Guard::default(), changes }
+    }
+
+    /// Respects these sizes set by somebody else, of the CPU and of the memory, from the next decision on.
+    pub fn respect(&mut self, [cpu, memory]: [Option<Manual>; 2]) {
+        (self.told.cpu.manual, self.told.memory.manual) = (cpu, memory);
     }
 
     /// Activates the guards.
@@ -211,7 +219,10 @@ impl Replayed {
             recommendation: Some(&recommendation),
             changes: self.changes,
             anomaly: None,
-            guard: self.guard.as_ref().map(|guard| guard.guard(None, now)).unwrap_or_default(),
+            guard: match &self.guard {
+                Some(guard) => guard.guard(None, now),
+                None => self.told.clone(),
+            },
         };
         let decisions = decide(&self.policy, &situation, &self.node, now);
         for decision in [&decisions.cpu, &decisions.memory] {
