@@ -151,7 +151,7 @@ fn it_is_shown_changed_by_key_and_its_comments_stay() {
     assert_eq!((&cores["value"], cores.get("line")), (&json!(8), None), "the default holds again");
     assert_eq!(comments(&server.file()), comments(&shipped));
 
-    let again = server.ask("PATCH", "/config", json!({"set": {"scaling.cpu.min_cores": 1}}));
+    let again = server.ask("PATCH", "/config", json!({"set": {"scaling.memory.min_mib": 128}}));
     assert_eq!(again.body["data"]["changed"], false, "{}", again.body);
     // Mode and link are unchanged, and the last two versions are kept.
     let metadata = fs::metadata(server.at("kept/ml.toml")).unwrap();

@@ -430,6 +430,26 @@ mod tests {
     }
 
     #[test]
+    fn the_fewest_cores_that_nobody_set_are_what_the_control_allows() {
+        let cpulimit = "[scaling.cpu]\ncontrol = \"cpulimit\"\n";
+        let shipped = SHIPPED.replace("\ncontrol = \"cores\"", "\ncontrol = \"cpulimit\"");
+        let explicit = |cores: &str| format!("{cpulimit}min_cores = {cores}");
+        for (text, want) in [
+            ("", 1.0),
+            (SHIPPED, 1.0),
+            (cpulimit, 0.1),
+            (&shipped, 0.1),
+            (&explicit("0"), 0.1),
+            (&explicit("1"), 1.0),
+            (&explicit("0.25"), 0.25),
+        ] {
+            let config: Config = config::parse(text).unwrap();
+            assert_eq!(config.policy().cpu.min_cores, want, "{text}");
+        }
+        check_refused("[scaling.cpu]\nmin_cores = -1", "`scaling.cpu.min_cores` must be");
+    }
+
+    #[test]
     fn the_more_careful_of_two_modes_counts() {
         let text = "[scaling]\nmode = \"recommend\"\n[scaling.cpu]\nmode = \"auto\"\n[scaling.memory]\nmode = \"off\"";
         let config: Config = config::parse(text).unwrap();

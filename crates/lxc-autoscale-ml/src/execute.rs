@@ -95,6 +95,16 @@ enum Wanted {
     Memory(ScaleRamRequest),
 }
 
+/// What the API did.
+struct Set {
+    /// The value before.
+    before: Option<f64>,
+    /// The value read back.
+    after: Option<f64>,
+    /// Whether we changed it. A repeated call may find that the first one, whose answer was lost, had done so.
+    is_ours: bool,
+}
+
 /// The number of cores rounded up; `None` if it is not a valid one.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "within the bounds of the type")]
 fn whole_cores(cores: f64) -> Option<u32> {
@@ -457,10 +467,14 @@ impl Executor {
         };
         let (label, unit) = words(decision.resource);
         match self.call(&wanted, purpose).await {
-            Ok((before, after)) => {
+            Ok(Set { before, after, is_ours }) => {
                 self.api_trouble.is_over();
                 self.refusals.is_over(vmid, decision.resource);
                 self.late.remove(&vmid);
+                if !is_ours {
+                    tracing::info!("Left {label} of LXC ID {vmid}, which had that size already.");
+                    return Outcome::Already { size: after };
+                }
                 let shown = after.or(decision.to).unwrap_or_default();
                 // As the product's first description has it, units included: programs that read logs know this line.
                 tracing::info!("Successfully scaled {label} for LXC ID {vmid} to {shown} {unit} units.");
@@ -473,20 +487,24 @@ impl Executor {
         }
     }
 
-    /// Sets the size; returns the value before and the value read back.
-    async fn call(&self, wanted: &Wanted, purpose: &str) -> Result<(Option<f64>, Option<f64>), CallError> {
+    /// Sets the size.
+    async fn call(&self, wanted: &Wanted, purpose: &str) -> Result<Set, CallError> {
         match wanted {
             Wanted::Cores(request) => {
                 let answer = self.client.scale_cores(request, purpose).await?;
-                Ok((answer.before.map(f64::from), answer.after.map(f64::from)))
+                let (before, after) = (answer.made.before.map(f64::from), answer.made.after.map(f64::from));
+                Ok(Set { before, after, is_ours: answer.made.changed || answer.is_repeated })
             }
             Wanted::Cpulimit(request) => {
                 let answer = self.client.scale_cpulimit(request, purpose).await?;
-                Ok((answer.before, answer.after))
+                let (before, after) = (answer.made.before, answer.made.after);
+                Ok(Set { before, after, is_ours: answer.made.changed || answer.is_repeated })
             }
             Wanted::Memory(request) => {
                 let answer = self.client.scale_ram(request, purpose).await?;
-                Ok((answer.before.map(Mebibytes::as_f64), answer.after.map(Mebibytes::as_f64)))
+                let mib = |size: Option<Mebibytes>| size.map(Mebibytes::as_f64);
+                let (before, after) = (mib(answer.made.before), mib(answer.made.after));
+                Ok(Set { before, after, is_ours: answer.made.changed || answer.is_repeated })
             }
         }
     }
@@ -528,6 +546,8 @@ impl Executor {
         }
         if error.may_have_happened() {
             Outcome::Unknown { error: text }
+        } else if error.is_other_size() {
+            Outcome::Overtaken { error: text }
         } else {
             Outcome::Failed { error: text }
         }

@@ -78,7 +78,10 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Plan { json, all, out: file } => {
             let view = PlanView { json, all };
             let written = file.as_deref().map(|file| PlanOut { file, config_file: &path });
-            let finding = commands::plan(&load()?, now, view, written, screen, out)?;
+            let finding = match commands::plan(&load()?, now, view, written, screen, out) {
+                Err(error) if error.is_without_measurement() => Finding::Outdated(error.told()),
+                found => found?,
+            };
             out.flush()?;
             return Ok(exit_code(&finding));
         }
@@ -95,17 +98,16 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         }
         Command::History { id, since, json } => {
             let (config, id) = found(&id)?;
-            runtime()?.block_on(commands::history(&config, id, since, now, json, screen, out))?;
+            let told = runtime()?.block_on(commands::history(&config, id, since, now, json, screen, out));
+            if let Some(code) = nothing_known(told)? {
+                return Ok(code);
+            }
         }
         Command::Why { id, json, limit, at } => {
             let (config, id) = found(&id)?;
             let options = WhyOptions { id, json, limit, at: at.map(|at| at.seen_from(now)) };
-            match commands::why(&config, options, now, screen, out) {
-                Err(error) if error.is_nothing_known() => {
-                    writeln!(io::stderr(), "lxc-autoscale-ml: {}", error.told())?;
-                    return Ok(ExitCode::from(EXIT_NOTHING_KNOWN));
-                }
-                told => told?,
+            if let Some(code) = nothing_known(commands::why(&config, options, now, screen, out))? {
+                return Ok(code);
             }
         }
         Command::Report { since, json } => commands::report(&load()?, since, now, json, screen, out)?,
@@ -123,6 +125,10 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Config(ConfigArgs { stdin, json }) => {
             let valid = config::show::<Config>(SHIPPED, &path, stdin, json, out)?;
             out.flush()?;
+            if valid && !stdin {
+                // Its demand model is a file of its own.
+                load()?.shared()?;
+            }
             return Ok(if valid { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         Command::Policy { command } => match command {
@@ -173,6 +179,17 @@ fn proposals(
         ProposalsAction::Reject { numbers, reason } => {
             commands::answer_proposals(config, &numbers, (false, reason), now, json, out)
         }
+    }
+}
+
+/// The exit code if there is nothing to show, which is then said.
+fn nothing_known(told: Result<(), CommandError>) -> Result<Option<ExitCode>, Failure> {
+    match told {
+        Err(error) if error.is_nothing_known() => {
+            writeln!(io::stderr(), "lxc-autoscale-ml: {}", error.told())?;
+            Ok(Some(ExitCode::from(EXIT_NOTHING_KNOWN)))
+        }
+        told => Ok(told.map(|()| None)?),
     }
 }
 

@@ -239,7 +239,7 @@ impl Pipeline {
                     return;
                 }
                 guards.take(history);
-                shadows.take(history);
+                shadows.take(history, guards);
             }
             Err(unreadable) => {
                 loaded.unreadable += 1;
@@ -254,7 +254,7 @@ impl Pipeline {
         // Nothing stops it.
         let _ = self.history.take_by(snapshot, &mut |identity| self.learning.rules(identity), &|| false);
         self.guards.take(&self.history);
-        self.shadows.take(&self.history);
+        self.shadows.take(&self.history, &self.guards);
     }
 
     /// Whether the state can be written as a checkpoint: it is not empty, and all containers are at the same snapshot.

@@ -12,14 +12,14 @@ use crate::decide::{
     Allocation, CpuControl, Decision, Decisions, LastChanges, Mode, NodeSituation, Obstacles, Policy,
     Situation, decide,
 };
+use crate::guard::manual::Manual;
 use crate::guard::oom_run::Lasts;
-use crate::guard::{ContainerGuard, GuardInput};
+use crate::guard::{ContainerGuard, Guard, GuardInput};
 use crate::observation::Observation;
 use crate::policy::Given;
 use crate::recommend::{ContainerModel, Shared};
 
-/// Least CPU and memory of a container without a policy of its own.
-const MIN_FRACTIONAL_CORES: f64 = 0.1;
+/// Least memory of a container without a policy of its own.
 const MIN_MEMORY_MIB: u64 = 64;
 const PROVISIONED_MEMORY_FACTOR: f64 = 2.0;
 /// More than any container needs: CPUs and MiB of a node that does not exist.
@@ -71,10 +71,12 @@ pub struct Size {
 pub fn within_provisioned(policy: &Policy, class: CpuClass, provisioned: Size) -> Policy {
     let mut policy = policy.clone();
     policy.cpu.control = class.control();
-    (policy.cpu.min_cores, policy.cpu.max_cores) = match class {
-        CpuClass::Fractional => (MIN_FRACTIONAL_CORES, provisioned.cores.max(MIN_FRACTIONAL_CORES)),
-        CpuClass::Integer => (1.0, provisioned.cores.floor().max(1.0)),
+    let fewest = class.control().fewest_cores();
+    let most = match class {
+        CpuClass::Fractional => provisioned.cores,
+        CpuClass::Integer => provisioned.cores.floor(),
     };
+    (policy.cpu.min_cores, policy.cpu.max_cores) = (fewest, most.max(fewest));
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -112,6 +114,8 @@ pub struct Replayed {
     node: NodeSituation,
     model: ContainerModel,
     guard: Option<ContainerGuard>,
+    /// What is told of the guards where it has none of its own.
+    told: Guard,
     changes: LastChanges,
 }
 
@@ -119,7 +123,7 @@ impl Replayed {
     /// A container without any observations.
     pub fn new(policy: Policy, obstacles: Obstacles, node: NodeSituation, shared: Arc<Shared>) -> Self {
         let (model, changes) = (ContainerModel::new(shared), LastChanges::default());
-        Self { policy, obstacles, node, model, guard: None, changes }
+        Self { policy, obstacles, node, model, guard: None, told: Guard::default(), changes }
     }
 
     /// A container with existing state; no decisions before [`Replayed::set_rules`].
@@ -127,7 +131,12 @@ impl Replayed {
         let mut policy = Policy::default();
         (policy.cpu.mode, policy.memory.mode) = (Mode::Off, Mode::Off);
         let (obstacles, node) = (Obstacles::default(), NodeSituation::default());
-        Self { policy, obstacles, node, model, guard: None, changes }
+        Self { policy, obstacles, node, model, guard: None, told: Guard::default(), changes }
+    }
+
+    /// Respects these sizes set by somebody else, of the CPU and of the memory, from the next decision on.
+    pub fn respect(&mut self, [cpu, memory]: [Option<Manual>; 2]) {
+        (self.told.cpu.manual, self.told.memory.manual) = (cpu, memory);
     }
 
     /// Activates the guards.
@@ -210,7 +219,10 @@ impl Replayed {
             recommendation: Some(&recommendation),
             changes: self.changes,
             anomaly: None,
-            guard: self.guard.as_ref().map(|guard| guard.guard(None, now)).unwrap_or_default(),
+            guard: match &self.guard {
+                Some(guard) => guard.guard(None, now),
+                None => self.told.clone(),
+            },
         };
         let decisions = decide(&self.policy, &situation, &self.node, now);
         for decision in [&decisions.cpu, &decisions.memory] {

@@ -11,7 +11,8 @@
 //! < {"101": [0.5, 3072]}
 //! ```
 //!
-//! The policy is the daemon's, with the bounds of the protocol: from a tenth of a core (one core in the class
+//! There are no guards: the one who reads the answers sees what comes of them. The policy is the daemon's, and what its
+//! mode would only recommend is answered all the same; what is off stays off. It has the bounds of the protocol: from a tenth of a core (one core in the class
 //! `integer`) up to the provisioned cores, and from 64 MiB up to twice the memory. More cores than provisioned would
 //! only chase work that queued up behind a limit for a moment; memory that ran out, in contrast, must be found. There
 //! is no node here, so none bounds the growth. Unknown fields are ignored; a field that is `null` or absent has an
@@ -27,7 +28,7 @@ use serde::Deserialize;
 use crate::decide::{Obstacles, Policy};
 use crate::observation::Observation;
 use crate::recommend::Shared;
-use crate::replay::{CpuClass, Replayed, Size, boundless_node, changed, within_provisioned};
+use crate::replay::{CpuClass, Replayed, Size, boundless_node, carried_out, changed, within_provisioned};
 
 /// Why the conversation ended early.
 #[derive(Debug, thiserror::Error)]
@@ -175,7 +176,8 @@ pub fn run(
                 return Err(StdioError::Amount { line, id, field, value });
             }
             let member = members.entry(id).or_insert_with(|| {
-                let policy = within_provisioned(policy, class, seen.provisioned());
+                // There is nobody here to carry out what is only recommended.
+                let policy = carried_out(within_provisioned(policy, class, seen.provisioned()));
                 Replayed::new(policy, Obstacles::default(), boundless_node(), Arc::clone(&shared))
             });
             let (observation, size) = (seen.observation(now), seen.size());
@@ -195,6 +197,7 @@ pub fn run(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decide::Mode;
     use crate::recommend::RecommendConfig;
 
     fn converse(input: &str) -> Result<String, StdioError> {
@@ -231,6 +234,20 @@ mod tests {
         let first = output.lines().position(|answer| answer != "{}").unwrap();
         assert!((72..76).contains(&first), "{first}");
         assert!(output.lines().nth(first).unwrap().starts_with(r#"{"7":[1.0,3072.0]}"#), "{output}");
+    }
+
+    #[test]
+    fn what_is_only_recommended_is_answered_and_what_is_off_is_not() {
+        let input = line(0, 1.0, 512.0, "0.2", "100", "")
+            + &line(1, 1.0, 512.0, "1.0", "512", r#","cpu_throttled":0.5,"oom":true"#);
+        for (mode, is_answered) in [(Mode::Recommend, true), (Mode::Approve, true), (Mode::Off, false)] {
+            let mut policy = Policy::default();
+            (policy.cpu.mode, policy.memory.mode) = (mode, mode);
+            let mut output = Vec::new();
+            let shared = Shared::with_shipped(&RecommendConfig::default());
+            run(&policy, shared, CpuClass::Fractional, input.as_bytes(), &mut output).unwrap();
+            assert_eq!(String::from_utf8(output).unwrap().contains("\"7\""), is_answered, "{mode:?}");
+        }
     }
 
     #[test]

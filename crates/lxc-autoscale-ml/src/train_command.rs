@@ -1,9 +1,9 @@
 //! `train`: trains a demand model on recorded machines.
 
-use std::fs::File;
-use std::io::{BufReader, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use crate::columns;
 use crate::forecast::ModelError;
 use crate::forecast::training::{RecordingError, read_recordings, train};
 
@@ -47,7 +47,7 @@ pub fn run(traces: &Path, out: &Path, rounds: usize, report: &mut impl Write) ->
     let open = |source| TrainError::Open { path: traces.to_owned(), source };
     let unusable = |source| TrainError::Recordings { path: traces.to_owned(), source };
     let write = |source| TrainError::Write { path: out.to_owned(), source };
-    let recordings = read_recordings(BufReader::new(File::open(traces).map_err(open)?)).map_err(unusable)?;
+    let recordings = read_recordings(columns::open(traces).map_err(open)?).map_err(unusable)?;
     let bytes = train(&recordings, rounds).map_err(unusable)?.to_bytes()?;
     // To a temporary file first, so that a full disk does not harm the model in use.
     let mut beside = out.to_owned().into_os_string();

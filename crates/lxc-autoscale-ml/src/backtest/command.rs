@@ -15,7 +15,7 @@ use super::error::BacktestError;
 use super::metrics::ReplayRules;
 use super::recording::Recording;
 use super::report::{Report, Title, amount};
-use super::run::{Bounds, Outcome, Replay};
+use super::run::{Bounds, Outcome, Replay, lasting};
 use super::score::{Prices, Rules};
 use super::{allocations, html, metrics, report, traces};
 use crate::config::Config;
@@ -44,7 +44,7 @@ pub struct BacktestArgs {
     /// Try the built-in policy, whatever is installed.
     #[arg(long, conflicts_with = "policy")]
     pub built_in: bool,
-    /// In which units CPU is given [default: fractional for traces, as the policy says for the metrics file].
+    /// In which units CPU is given [default: as the policy says; fractional for traces without one].
     #[arg(long, value_enum)]
     pub cpu_class: Option<CpuClass>,
     /// Write the sizes over time to this CSV file: timestamp,container_id,cores,memory_mb.
@@ -102,13 +102,17 @@ pub fn command(
     let is_named = policy_file.is_some();
     let book = config.policy_book()?;
     let source = args.traces.as_ref().or(args.metrics.as_ref()).unwrap_or(&config.metrics.file).clone();
+    let class_by = |control| args.cpu_class.unwrap_or_else(|| CpuClass::of(control));
     let recordings = if let Some(path) = &args.traces {
-        traces::read(path)?
+        let mut recordings = traces::read(path)?;
+        for recording in recordings.iter_mut().filter(|_| is_named) {
+            recording.cpu_class = Some(class_by(lasting(&book, recording).policy.cpu.control));
+        }
+        recordings
     } else {
         let rules_of = |identity: &_| {
             let policy = book.lasting(identity).policy;
-            let cpu_class = args.cpu_class.unwrap_or_else(|| CpuClass::of(policy.cpu.control));
-            ReplayRules { cpu_class, boot_seconds: policy.guard.boot_seconds }
+            ReplayRules { cpu_class: class_by(policy.cpu.control), boot_seconds: policy.guard.boot_seconds }
         };
         from_metrics(&source, config.metrics.believed(), rules_of)?
     };

@@ -14,7 +14,7 @@ use crate::replay::Size;
 pub struct Report {
     /// A description of the replay.
     pub title: Title,
-    /// The prices.
+    /// The general prices.
     pub prices: Prices,
     /// One row per container.
     pub containers: Vec<Row>,
@@ -59,6 +59,9 @@ pub struct Row {
     /// Cores and MiB at the end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub end: Option<[f64; 2]>,
+    /// The prices of its own policy, if they differ from the general ones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prices: Option<Prices>,
     /// The sums.
     #[serde(flatten)]
     pub sums: Sums,
@@ -71,26 +74,26 @@ pub struct Row {
 }
 
 impl Report {
-    /// Adds up the outcomes.
+    /// Adds up the outcomes: each at the prices of its own policy, which are named where they are not the general ones.
     pub fn new(title: Title, prices: Prices, outcomes: &[Outcome]) -> Self {
-        let containers = outcomes.iter().map(|outcome| Row::of(outcome, &prices)).collect();
-        let mut sums = Sums::default();
-        for outcome in outcomes {
-            sums.add(&outcome.sums);
+        let containers: Vec<Row> = outcomes.iter().map(|outcome| Row::of(outcome, &prices)).collect();
+        let (mut sums, mut cost) = (Sums::default(), Cost::default());
+        for row in &containers {
+            sums.add(&row.sums);
+            cost.add(&row.cost);
         }
-        let total = Row::new(sums, &prices);
+        let total = Row::new(sums, cost);
         Self { title, prices, containers, total }
     }
 }
 
 impl Row {
-    fn new(sums: Sums, prices: &Prices) -> Self {
-        let cost = sums.cost(prices);
+    fn new(sums: Sums, cost: Cost) -> Self {
         let (j, j_provisioned) = (cost.ratio(), cost.provisioned_ratio());
-        Self { id: None, name: None, begin: None, end: None, sums, cost, j, j_provisioned }
+        Self { id: None, name: None, begin: None, end: None, prices: None, sums, cost, j, j_provisioned }
     }
 
-    fn of(outcome: &Outcome, prices: &Prices) -> Self {
+    fn of(outcome: &Outcome, general: &Prices) -> Self {
         let pair = |size: Size| Some([size.cores, size.memory_mib]);
         let end = outcome.changes.last().map_or(outcome.begin, |change| change.size);
         Self {
@@ -98,7 +101,8 @@ impl Row {
             name: outcome.name.clone(),
             begin: pair(outcome.begin),
             end: pair(end),
-            ..Self::new(outcome.sums, prices)
+            prices: Some(outcome.prices).filter(|prices| prices != general),
+            ..Self::new(outcome.sums, outcome.sums.cost(&outcome.prices))
         }
     }
 

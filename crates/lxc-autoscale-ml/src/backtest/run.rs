@@ -10,7 +10,7 @@ use lxc_autoscale_core::Vmid;
 
 use super::host::Host;
 use super::recording::Recording;
-use super::score::{Judge, Rules, Sums};
+use super::score::{Judge, Prices, Rules, Sums};
 use crate::decide::{Action, Decision, Policy};
 use crate::forecast::Quantiles;
 use crate::policy::{Given, Identity, InForce, PolicyBook};
@@ -32,7 +32,7 @@ pub struct Replay {
     pub bounds: Bounds,
     /// The constants and models of the decisions.
     pub shared: Arc<Shared>,
-    /// How decisions are judged.
+    /// How decisions are judged; with a configuration, the head-room is that of each container's policy.
     pub rules: Rules,
     /// Shortest time between two decisions, in seconds.
     pub interval_seconds: i64,
@@ -66,6 +66,8 @@ pub struct Outcome {
     pub forecasts: Vec<Forecast>,
     /// The judged sums.
     pub sums: Sums,
+    /// The prices that its policy sets.
+    pub prices: Prices,
     /// The replayed time, in days.
     pub days: f64,
 }
@@ -126,6 +128,13 @@ impl Replay {
     pub fn one(&self, recording: &Recording) -> Outcome {
         let rules = self.rules_for(recording);
         let (policy, shared) = self.rules_of(recording, rules.cpu_class);
+        let prices = Prices::from(shared.config());
+        let rules = match self.bounds {
+            Bounds::Provisioned(_) => rules,
+            Bounds::Configured(_) => {
+                Rules { headroom: shared.config().cpu_headroom_percent / 100.0, ..rules }
+            }
+        };
         let container = Replayed::new(policy, recording.obstacles.clone(), recording.node, shared);
         let mut container = if self.with_guards { container.guarded() } else { container };
         let scheduled = match &self.bounds {
@@ -179,7 +188,8 @@ impl Replay {
         }
         let sums = judge.sums();
         let days = recording.steps().map(|step| step.seconds).sum::<f64>() / 86_400.0;
-        Outcome { id: recording.id, name: recording.name.clone(), begin, changes, forecasts, sums, days }
+        let (id, name) = (recording.id, recording.name.clone());
+        Outcome { id, name, begin, changes, forecasts, sums, prices, days }
     }
 
     /// The policy at the beginning of the recording, and the constants of its recommendations.
@@ -190,7 +200,7 @@ impl Replay {
                 (carried_out(policy), Arc::clone(&self.shared))
             }
             Bounds::Configured(book) => {
-                let lasting = identity(recording).map_or_else(|| book.general(), |who| book.lasting(&who));
+                let lasting = lasting(book, recording);
                 let is_general = lasting.recommend == *self.shared.config();
                 let shared = if is_general {
                     Arc::clone(&self.shared)
@@ -211,9 +221,14 @@ impl Replay {
     }
 }
 
+/// The rules for the container of a recording, without those of schedules.
+pub(super) fn lasting(book: &PolicyBook, recording: &Recording) -> InForce {
+    identity(recording).map_or_else(|| book.general(), |who| book.lasting(&who))
+}
+
 /// The policy as the replay applies it, to a container that was given the size it had at first.
-fn configured(mut in_force: InForce, class: CpuClass, provisioned: Size) -> Policy {
-    in_force.policy.cpu.control = class.control();
+fn configured(in_force: InForce, class: CpuClass, provisioned: Size) -> Policy {
+    let in_force = in_force.with_cpu_control(class.control());
     let given = Given { cores: Some(provisioned.cores), memory_mib: Some(provisioned.memory_mib) };
     carried_out(in_force.with_given(given).policy)
 }

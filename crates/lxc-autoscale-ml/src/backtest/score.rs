@@ -8,7 +8,7 @@
 //! | need | `n = min(d · (1 + headroom), max(d, P))`: means hide bursts, and nobody used more than there was |
 //! | unserved core-hours | `Σ max(n − a, 0) · h`, charged in the step where it was missed |
 //! | slack | `Σ max(a − d, 0) / Σ d` |
-//! | memory shortages | each run of steps with `d > a` counts one for every hour begun |
+//! | memory shortages | each run of steps with `d > a` counts one for every hour begun; it ends after five minutes without, however short the steps are |
 //! | resizes | steps whose allocation differs from the step before, by resource |
 //! | ideal | an allocation of exactly the need, rounded up and not below the floor, moved for free |
 //! | cost | `core_hour · allocated core-hours + gib_hour · allocated GiB-hours + unserved · unserved core-hours + shortage · shortages + resize · resizes` |
@@ -23,6 +23,9 @@ use crate::recommend::RecommendConfig;
 use crate::replay::{CpuClass, Size};
 
 const MIB_PER_GIB: f64 = 1024.0;
+/// A shortage is over after so many hours without: five minutes, a step of the recordings that are compared. Otherwise a
+/// use around the limit would count once for every measurement.
+const CALM_HOURS: f64 = 5.0 / 60.0;
 const SECONDS_PER_HOUR: f64 = 3600.0;
 /// Rounding up must not add a step because of an error in the last digit.
 const ROUNDING: f64 = 1e-9;
@@ -49,10 +52,7 @@ pub struct Rules {
 
 /// The CPU need of an idle container.
 fn least_cores(cpu_class: CpuClass) -> f64 {
-    match cpu_class {
-        CpuClass::Fractional => 0.1,
-        CpuClass::Integer => 1.0,
-    }
+    cpu_class.control().fewest_cores()
 }
 
 impl Rules {
@@ -184,7 +184,7 @@ pub struct MemorySums {
 }
 
 /// The cost of sums.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Cost {
     /// CPU.
     pub cpu: f64,
@@ -199,6 +199,15 @@ pub struct Cost {
 }
 
 impl Cost {
+    /// Adds another container's, at whatever prices that was.
+    pub fn add(&mut self, other: &Self) {
+        self.cpu += other.cpu;
+        self.memory += other.memory;
+        self.ideal_cpu += other.ideal_cpu;
+        self.ideal_memory += other.ideal_memory;
+        self.provisioned += other.provisioned;
+    }
+
     /// The total.
     pub fn total(&self) -> f64 {
         self.cpu + self.memory
@@ -303,6 +312,8 @@ pub struct Judge {
     last: Option<Size>,
     /// Length of the present shortage, in hours.
     short_hours: f64,
+    /// How long memory has been enough since, in hours.
+    calm_hours: f64,
     sums: Sums,
 }
 
@@ -312,6 +323,8 @@ pub struct JudgeKept {
     begin: Option<i64>,
     last: Option<Size>,
     short_hours: f64,
+    #[serde(default)]
+    calm_hours: f64,
     /// The sums so far.
     pub sums: Sums,
 }
@@ -319,19 +332,19 @@ pub struct JudgeKept {
 impl Judge {
     /// Restores the saved state.
     pub fn restored(rules: Rules, provisioned: Size, kept: JudgeKept) -> Self {
-        let JudgeKept { begin, last, short_hours, sums } = kept;
-        Self { rules, provisioned, begin, last, short_hours, sums }
+        let JudgeKept { begin, last, short_hours, calm_hours, sums } = kept;
+        Self { rules, provisioned, begin, last, short_hours, calm_hours, sums }
     }
 
     /// The state to save.
     pub fn kept(&self) -> JudgeKept {
-        let Self { begin, last, short_hours, sums, .. } = *self;
-        JudgeKept { begin, last, short_hours, sums }
+        let Self { begin, last, short_hours, calm_hours, sums, .. } = *self;
+        JudgeKept { begin, last, short_hours, calm_hours, sums }
     }
 
     /// A judge without any steps.
     pub fn new(rules: Rules, provisioned: Size) -> Self {
-        Self { rules, provisioned, begin: None, last: None, short_hours: 0.0, sums: Sums::default() }
+        Self::restored(rules, provisioned, JudgeKept::default())
     }
 
     /// Judges a step that was served under the limits `size`.
@@ -359,9 +372,13 @@ impl Judge {
 
     fn shortage(&mut self, is_short: bool, hours: f64) {
         if !is_short {
-            self.short_hours = 0.0;
+            self.calm_hours += hours;
+            if CALM_HOURS <= self.calm_hours + ROUNDING {
+                self.short_hours = 0.0;
+            }
             return;
         }
+        self.calm_hours = 0.0;
         let begun = |hours: f64| (hours - ROUNDING).ceil();
         let before = begun(self.short_hours);
         self.short_hours += hours;
@@ -462,6 +479,22 @@ mod tests {
         for (steps, want) in [(1, 1), (12, 1), (13, 2), (24, 2), (25, 3)] {
             let sums = judge(rules(), &recording(&vec![(0.1, 200.0); steps + 1]), &[(0, short)]);
             assert_eq!((sums.memory.shortages, sums.memory.short_steps), (want, steps as u64), "{steps}");
+        }
+    }
+
+    /// A measurement a minute, of which every other one is short.
+    #[test]
+    fn a_use_around_the_limit_is_one_shortage_until_five_minutes_are_calm() {
+        let short = Size { cores: 1.0, memory_mib: 100.0 };
+        for (calm, want) in [(1, 1), (4, 1), (5, 2), (30, 2)] {
+            let flapping = (0..10).map(|minute| if minute % 2 == 0 { 50.0 } else { 200.0 });
+            let used: Vec<f64> =
+                flapping.clone().chain(std::iter::repeat_n(50.0, calm - 1)).chain(flapping).collect();
+            let mut recording = recording(&used.iter().map(|mib| (0.1, *mib)).collect::<Vec<_>>());
+            for (minute, sample) in (1..).zip(&mut recording.samples) {
+                sample.at = 60 * minute;
+            }
+            assert_eq!(judge(rules(), &recording, &[(0, short)]).memory.shortages, want, "{calm}");
         }
     }
 

@@ -5,8 +5,7 @@
 //! unknown; a time without a line is a gap.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::Read;
 use std::path::Path;
 
 use serde::Deserialize;
@@ -20,8 +19,6 @@ use crate::replay::{Size, boundless_node};
 
 /// More cores or MiB than this are an error.
 const MOST: f64 = 1e9;
-/// The first bytes of a gzip file.
-const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
 /// The columns that are read; there may be others.
 pub(super) const COLUMNS: [&str; 6] = [
@@ -49,14 +46,8 @@ struct Line {
 /// [`BacktestError::Open`] and [`BacktestError::Traces`], with the line that cannot be used.
 pub fn read(path: &Path) -> Result<Vec<Recording>, BacktestError> {
     let open = |source| BacktestError::Open { path: path.to_owned(), source };
-    let mut file = BufReader::with_capacity(1 << 20, File::open(path).map_err(open)?);
-    let is_compressed = file.fill_buf().map_err(open)?.starts_with(&GZIP_MAGIC);
-    let recordings = if is_compressed {
-        parse(BufReader::with_capacity(1 << 20, flate2::bufread::MultiGzDecoder::new(file)))
-    } else {
-        parse(file)
-    };
-    recordings.map_err(|source| BacktestError::Traces { path: path.to_owned(), source })
+    parse(columns::open(path).map_err(open)?)
+        .map_err(|source| BacktestError::Traces { path: path.to_owned(), source })
 }
 
 /// Reads the recordings of a table, by id.
@@ -130,6 +121,8 @@ impl Line {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use super::*;
 
     const HEAD: &str =

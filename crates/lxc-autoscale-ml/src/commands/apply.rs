@@ -262,7 +262,7 @@ impl<'a> Answer<'a> {
     }
 
     fn is_done(&self) -> bool {
-        matches!(self.outcome, Some(Outcome::Done { .. }))
+        matches!(self.outcome, Some(Outcome::Done { .. } | Outcome::Already { .. }))
     }
 
     fn show(&self, screen: Screen, out: &mut impl Write) -> io::Result<()> {

@@ -116,6 +116,7 @@ fn show(line: &Line<'_>, screen: Screen, out: &mut impl Write) -> std::io::Resul
     let decision = &line.entry.decision;
     let tone = match (&line.entry.outcome, decision.action) {
         (Outcome::Failed { .. } | Outcome::Unknown { .. }, _) => Tone::Bad,
+        (Outcome::Already { .. } | Outcome::Overtaken { .. }, _) => Tone::Plain,
         (_, Action::Grow) => Tone::Grow,
         _ => Tone::Shrink,
     };
@@ -155,7 +156,9 @@ fn chart(
         .flat_map(|entry| {
             let before = entry.decision.from.map(|from| (entry.at.as_second(), from));
             let after = match entry.outcome {
-                Outcome::Done { after, .. } => after.map(|after| (entry.at.as_second(), after)),
+                Outcome::Done { after: size, .. } | Outcome::Already { size } => {
+                    size.map(|size| (entry.at.as_second(), size))
+                }
                 _ => None,
             };
             before.into_iter().chain(after)

@@ -216,6 +216,11 @@ impl CommandError {
         matches!(self, Self::UnknownContainer { .. } | Self::UnknownName { .. } | Self::NothingToRead { .. })
     }
 
+    /// Whether there is no metrics file, so that nothing is known of the present.
+    pub fn is_without_measurement(&self) -> bool {
+        matches!(self, Self::Metrics(ReadError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound)
+    }
+
     /// Whether there is nothing to show.
     pub fn is_nothing_known(&self) -> bool {
         matches!(

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::decide::{CpuPolicy, MemoryPolicy, Mode, Policy};
+use crate::decide::{CpuPolicy, FEWEST_BY_CONTROL, MemoryPolicy, Mode, Policy};
 use crate::guard::GuardPolicy;
 
 /// `[scaling]`: when and how far containers are resized.
@@ -42,7 +42,7 @@ impl Default for ScalingConfig {
             node_memory_reserve_percent: policy.node_memory_reserve_percent,
             priority: policy.priority,
             approve_exempt_oom: policy.approve_exempt_oom,
-            cpu: policy.cpu,
+            cpu: CpuPolicy { min_cores: FEWEST_BY_CONTROL, ..policy.cpu },
             memory: policy.memory,
             guard: policy.guard,
         }
@@ -53,6 +53,7 @@ impl ScalingConfig {
     /// The rules of decisions.
     pub(crate) fn policy(&self, max_age_seconds: u64) -> Policy {
         let (mut cpu, mut memory) = (self.cpu.clone(), self.memory.clone());
+        cpu.min_cores = cpu.fewest_cores();
         cpu.mode = self.mode.min(cpu.mode);
         memory.mode = self.mode.min(memory.mode);
         Policy {

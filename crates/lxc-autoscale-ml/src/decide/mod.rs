@@ -23,7 +23,7 @@ mod reason;
 mod situation;
 mod weigh;
 
-pub use policy::{CpuControl, CpuPolicy, MemoryPolicy, Mode, Policy};
+pub use policy::{CpuControl, CpuPolicy, FEWEST_BY_CONTROL, MemoryPolicy, Mode, Policy};
 pub use reason::{Amount, Reason, SettingName};
 pub use situation::{Allocation, AnomalyScore, LastChanges, NodeSituation, Obstacles, Situation, Unsure};
 

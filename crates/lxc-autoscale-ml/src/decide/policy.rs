@@ -60,6 +60,14 @@ impl CpuControl {
             Self::Cpulimit => "cpulimit",
         }
     }
+
+    /// The fewest cores where nobody set any: one, or with a quota a tenth of it, which an idle container never misses.
+    pub fn fewest_cores(self) -> f64 {
+        match self {
+            Self::Cores => 1.0,
+            Self::Cpulimit => 0.1,
+        }
+    }
 }
 
 /// When and how far a container may be changed.
@@ -103,7 +111,8 @@ pub struct CpuPolicy {
     pub mode: Mode,
     /// Which setting is changed.
     pub control: CpuControl,
-    /// Fewest cores; whole for `control = "cores"`.
+    /// Fewest cores; whole for `control = "cores"`. In a configuration, [`FEWEST_BY_CONTROL`] where nobody set any.
+    #[serde(default = "fewest_by_control")]
     pub min_cores: f64,
     /// Most cores.
     pub max_cores: f64,
@@ -149,6 +158,24 @@ pub struct MemoryPolicy {
     pub cooldown_down_seconds: u64,
 }
 
+/// In a configuration: the fewest cores are those of the setting that is changed ([`CpuControl::fewest_cores`]).
+pub const FEWEST_BY_CONTROL: f64 = 0.0;
+
+fn fewest_by_control() -> f64 {
+    FEWEST_BY_CONTROL
+}
+
+impl CpuPolicy {
+    /// The fewest cores, where a configuration may leave that to the setting that is changed.
+    pub fn fewest_cores(&self) -> f64 {
+        if self.min_cores.total_cmp(&FEWEST_BY_CONTROL).is_eq() {
+            self.control.fewest_cores()
+        } else {
+            self.min_cores
+        }
+    }
+}
+
 impl Policy {
     /// The most of a resource, in cores or MiB.
     pub fn maximum(&self, resource: Resource) -> f64 {
@@ -191,7 +218,7 @@ impl Default for CpuPolicy {
         Self {
             mode: Mode::Auto,
             control: CpuControl::Cores,
-            min_cores: 1.0,
+            min_cores: CpuControl::Cores.fewest_cores(),
             max_cores: 8.0,
             max_step_up_percent: 1500.0,
             max_step_down_percent: 75.0,
@@ -236,7 +263,7 @@ impl Validate for Policy {
         unless(percent(reserve), "scaling.node_memory_reserve_percent", "must be 0 to 100")?;
         self.guard.validate()?;
         let floor_ok = 0.0 < cpu.min_cores && cpu.min_cores.is_finite();
-        unless(floor_ok, "scaling.cpu.min_cores", "must be more than 0")?;
+        unless(floor_ok, "scaling.cpu.min_cores", "must be more than 0, or 0 for what `control` allows")?;
         let ordered = cpu.min_cores <= cpu.max_cores && cpu.max_cores.is_finite();
         unless(ordered, "scaling.cpu.max_cores", "must not be less than `scaling.cpu.min_cores`")?;
         if cpu.control == CpuControl::Cores {

@@ -172,10 +172,12 @@ fn write_answered(
 ) -> Result<(), LedgerError> {
     let who = record.answer.as_ref().map_or("somebody", |answer| answer.who.as_str());
     let (state, note) = match outcome {
-        Outcome::Done { .. } => (State::Done, None),
+        Outcome::Done { .. } | Outcome::Already { .. } => (State::Done, None),
         Outcome::Unknown { error } => (State::Unknown, Some(error.as_str())),
         // It waits for the API and is retried like everything else.
-        Outcome::Failed { error } => return ledger.hold_proposal(record.number, error),
+        Outcome::Failed { error } | Outcome::Overtaken { error } => {
+            return ledger.hold_proposal(record.number, error);
+        }
         Outcome::Nothing | Outcome::Shown | Outcome::Proposed | Outcome::Pending => return Ok(()),
     };
     ledger.note_author(entry, who, &format!("proposal {}", record.number))?;

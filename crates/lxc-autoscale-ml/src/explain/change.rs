@@ -8,6 +8,7 @@ use super::World;
 use crate::confidence::Chances;
 use crate::decide::{Amount, AnomalyScore, CpuControl, Mode, Resource};
 use crate::guard::ResourceGuard;
+use crate::guard::disturbance::Disturbance;
 use crate::recommend::Estimate;
 
 /// One input that is different.
@@ -261,7 +262,14 @@ impl Change {
             Self::NoLeak => world.inputs.guard.leak = None,
             Self::NoOomRun => world.inputs.guard.oom_run = None,
             Self::NoBudget => world.inputs.guard.budget = None,
-            Self::NotLocked => world.inputs.obstacles.lock = None,
+            Self::NotLocked => {
+                world.inputs.obstacles.lock = None;
+                // What disturbs the measurement then is the lock as well.
+                let disturbance = &mut world.inputs.guard.disturbance;
+                if matches!(disturbance, Some(Disturbance::Lock { .. })) {
+                    *disturbance = None;
+                }
+            }
             Self::NotTagged => {
                 world.inputs.obstacles.tags.retain(|tag| !tag.eq_ignore_ascii_case(&world.policy.off_tag));
             }

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 pub use change::Change;
 
-use crate::decide::{Action, Decision, Policy, Reason, Resource, decide};
+use crate::decide::{Action, Amount, Decision, Policy, Reason, Resource, decide};
 use crate::ledger::{Entry, Inputs};
 
 /// Sizes that differ by less are equal.
@@ -95,6 +95,26 @@ impl World {
             }
         }
         alternatives
+    }
+}
+
+impl Alternatives {
+    /// The least recommendation with which a shrink would not be made; `None` where no recommendation prevents it.
+    pub fn enough(&self) -> Option<Amount> {
+        self.decisive.iter().find_map(|it| match it.change {
+            Change::Recommended { amount } if it.decision.action == Action::Keep => Some(amount),
+            _ => None,
+        })
+    }
+
+    /// What would have to be different for another decision than `made`. For a shrink that is a number: it depends on
+    /// steps, rounding and what a change must save, not on the recommendation alone.
+    pub fn advice(&self, made: &Decision) -> String {
+        let enough = self.enough().filter(|_| made.action == Action::Shrink);
+        enough.map_or_else(
+            || made.reason.otherwise(),
+            |amount| format!("it would keep what it has if it should have {amount}"),
+        )
     }
 }
 

@@ -6,6 +6,7 @@ use crate::confidence::{Chances, Known, Scale};
 use crate::decide::{Allocation, Amount, AnomalyScore, LastChanges, NodeSituation, Obstacles, Reason};
 use crate::guard::Guard;
 use crate::guard::boost::Boost;
+use crate::guard::disturbance::Disturbance;
 use crate::guard::manual::Manual;
 use crate::ledger::Outcome;
 use crate::observation::Observation;
@@ -125,6 +126,20 @@ fn what_holds_a_shrink_is_taken_away() {
     check(&in_use, &["if it had 300 MiB less working set (1600 MiB): shrink from 2048 MiB to 1840 MiB"]);
 }
 
+/// The lock that is on is also what disturbs the measurement.
+#[test]
+fn without_the_lock_it_would_not_have_been_locked() {
+    let mut locked = world(800.0);
+    locked.inputs.obstacles.lock = Some("backup".to_owned());
+    locked.inputs.guard.disturbance = Some(Disturbance::Lock { lock: "backup".to_owned() });
+    check(&locked, &["if Proxmox held no lock on it: shrink from 2048 MiB to 1536 MiB"]);
+    assert!(!told(&locked).contains("not enough"), "{}", told(&locked));
+    // Its first minutes are what they are, without a lock as well.
+    let start = Disturbance::Start { uptime_seconds: 60.0, boot_seconds: 300 };
+    locked.inputs.guard.disturbance = Some(start);
+    check(&locked, &["not enough: if Proxmox held no lock on it: keep 2048 MiB: it started 60 s ago"]);
+}
+
 /// The recommended size may be as likely as asked for to stay right, and the shrink towards it is not.
 #[test]
 fn the_confidence_that_is_missing_is_that_of_the_shrink() {
@@ -211,6 +226,40 @@ fn what_is_not_enough_alone_is_told_with_what_comes_next() {
         &world,
         &["not enough: if it behaved as usual: keep 2048 MiB: it could give back and its tasks wait"],
     );
+}
+
+/// What a shrink would take to be none is computed: its size is rounded and bounded by a step.
+#[test]
+fn the_advice_about_a_shrink_is_what_would_be_decided() {
+    let mut stepped = world(800.0);
+    stepped.inputs.recommendation.as_mut().unwrap().cpu = Some(estimate(0.05, 0.05));
+    stepped.inputs.observation.as_mut().unwrap().cpu_cores_used = Some(0.05);
+    for (max_step_down_percent, wants) in [(75.0, 0.05), (25.0, 0.05), (75.0, 2.5)] {
+        stepped.policy.cpu.max_step_down_percent = max_step_down_percent;
+        stepped.inputs.recommendation.as_mut().unwrap().cpu.as_mut().unwrap().target = wants;
+        for resource in [Resource::Cpu, Resource::Memory] {
+            let made = stepped.decide(resource);
+            assert_eq!(made.action, Action::Shrink, "{made}");
+            let alternatives = stepped.alternatives(resource);
+            let amount = alternatives.enough().unwrap();
+            let least = match resource {
+                Resource::Cpu => "3.01 cores",
+                Resource::Memory => "1841 MiB",
+            };
+            assert_eq!(
+                alternatives.advice(&made),
+                format!("it would keep what it has if it should have {least}")
+            );
+            let then = stepped.with(resource, &Change::Recommended { amount }).decide(resource);
+            assert_eq!(then.action, Action::Keep, "{then}");
+        }
+    }
+    // Where no recommendation keeps it, none is named.
+    stepped.policy.memory.max_mib = 1024;
+    let made = stepped.decide(Resource::Memory);
+    assert_eq!(made.action, Action::Shrink);
+    let alternatives = stepped.alternatives(Resource::Memory);
+    assert_eq!((alternatives.enough(), alternatives.advice(&made)), (None, made.reason.otherwise()));
 }
 
 #[test]

@@ -386,6 +386,11 @@ impl LastingState {
         Given { cores: self.cpu.given_now(self.given_cores), memory_mib: self.given_now() }
     }
 
+    /// The sizes that somebody else set last, of the CPU and of the memory.
+    pub fn by_hand(&self) -> [Option<Manual>; 2] {
+        [self.cpu.sizes.manual(), self.memory.sizes.manual()]
+    }
+
     /// Whether it equals `other` apart from how far the records were read.
     pub fn says_the_same(&self, other: &Self) -> bool {
         let timeless = |lasting: &Self| Self {

@@ -7,6 +7,7 @@ use lxc_autoscale_core::Vmid;
 use lxc_autoscale_core::api::{BoostInfo, LedgerEntry};
 
 use super::boost::{self, Boost};
+use super::manual::Manual;
 use super::oom_run::Lasts;
 use super::{ContainerGuard, Guard, GuardInput, LastingState, StateFromRecords};
 use crate::decide::{Allocation, Decision, LastChanges, Resource};
@@ -76,6 +77,11 @@ impl Register {
     /// The sizes that somebody gave a container.
     pub fn given(&self, id: Vmid) -> Given {
         self.containers.get(&id).map(|guard| guard.lasting_state().given()).unwrap_or_default()
+    }
+
+    /// The sizes that somebody else set last, of the CPU and of the memory.
+    pub fn by_hand(&self, id: Vmid) -> [Option<Manual>; 2] {
+        self.containers.get(&id).map(|guard| guard.kept().by_hand()).unwrap_or_default()
     }
 
     /// The state that follows from the records of a container.

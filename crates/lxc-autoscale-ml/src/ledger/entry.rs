@@ -107,6 +107,16 @@ pub enum Outcome {
         /// The size now.
         after: Option<f64>,
     },
+    /// It had that size already: somebody else had set it since it was measured, or a boost had ended.
+    Already {
+        /// The size, in cores or MiB.
+        size: Option<f64>,
+    },
+    /// Somebody else had set another size since it was measured, so the API left that.
+    Overtaken {
+        /// What the API said.
+        error: String,
+    },
     /// It was not done.
     Failed {
         /// Why.
@@ -137,6 +147,8 @@ impl Outcome {
             Self::Proposed => "proposed",
             Self::Pending => "asked",
             Self::Done { .. } => "done",
+            Self::Already { .. } => "was so already",
+            Self::Overtaken { .. } => "somebody changed it first",
             Self::Failed { .. } => "failed",
             Self::Unknown { .. } => "unknown",
         }
@@ -145,8 +157,13 @@ impl Outcome {
     /// The error, if there is one.
     pub fn error(&self) -> Option<&str> {
         match self {
-            Self::Failed { error } | Self::Unknown { error } => Some(error),
-            Self::Nothing | Self::Shown | Self::Proposed | Self::Pending | Self::Done { .. } => None,
+            Self::Overtaken { error } | Self::Failed { error } | Self::Unknown { error } => Some(error),
+            Self::Nothing
+            | Self::Shown
+            | Self::Proposed
+            | Self::Pending
+            | Self::Done { .. }
+            | Self::Already { .. } => None,
         }
     }
 
@@ -163,6 +180,8 @@ impl Outcome {
             Self::Proposed => "proposed",
             Self::Pending => "pending",
             Self::Done { .. } => "done",
+            Self::Already { .. } => "already",
+            Self::Overtaken { .. } => "overtaken",
             Self::Failed { .. } => "failed",
             Self::Unknown { .. } => "unknown",
         }

@@ -212,7 +212,9 @@ impl Ledger {
         beside: Option<Timestamp>,
     ) -> rusqlite::Result<()> {
         let transaction = self.connection.transaction()?;
-        if matches!(outcome, Outcome::Failed { .. }) {
+        let is_undone =
+            matches!(outcome, Outcome::Failed { .. } | Outcome::Overtaken { .. } | Outcome::Already { .. });
+        if is_undone {
             let sql = "UPDATE decisions AS old SET times = old.times + 1, last_at_us = new.at_us
                 FROM decisions AS new
                 WHERE new.number = ?1 AND old.outcome = ?2

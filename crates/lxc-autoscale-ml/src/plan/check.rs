@@ -25,7 +25,7 @@ pub enum Refusal {
         number: String,
     },
     /// It is too old.
-    #[error("the plan expired at {expires_at}, {seconds} s ago; make a new one")]
+    #[error("the plan expired {seconds} s ago; make a new one")]
     Expired {
         /// When it expired.
         expires_at: Timestamp,
@@ -33,7 +33,7 @@ pub enum Refusal {
         seconds: u64,
     },
     /// It was made later than now.
-    #[error("the plan was made at {made_at}, which lies {seconds} s in the future; was the clock set back?")]
+    #[error("the plan was made at a time {seconds} s in the future; was the clock set back?")]
     FromTheFuture {
         /// When it was made.
         made_at: Timestamp,

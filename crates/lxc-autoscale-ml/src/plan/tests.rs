@@ -83,7 +83,7 @@ fn a_plan_is_good_for_its_time_its_node_and_its_configuration() {
     let plan = plan();
     assert_eq!((plan.changes.len(), plan.kept), (1, 1));
     check(plan.check(&now(899)), "");
-    check(plan.check(&now(900)), "expired at");
+    check(plan.check(&now(900)), "the plan expired");
     check(plan.check(&now(-60)), "60 s in the future");
     let other = Configuration { sha256: "bbbb".to_owned(), ..now(0).configuration };
     check(plan.check(&Now { configuration: other, ..now(1) }), "the configuration has changed");

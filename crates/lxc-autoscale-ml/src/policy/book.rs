@@ -321,8 +321,10 @@ impl PolicyBook {
             && self.presets.get(preset).is_none()
         {
             let near = self.presets.nearest(preset);
-            let near = near.map(|near| format!("; did you mean \"{near}\"?")).unwrap_or_default();
-            unless(false, ".preset", &format!("must name a preset{near} `policy presets` lists them"))?;
+            let near = near.map(|near| format!("did you mean \"{near}\"? ")).unwrap_or_default();
+            let rule =
+                format!("is \"{preset}\", and there is no such preset; {near}`policy presets` lists them");
+            unless(false, ".preset", &rule)?;
         }
         let sets_something = !own.is_empty() || table.preset.is_some() || !table.schedule.is_empty();
         unless(

@@ -193,6 +193,30 @@ fn schedules_lie_above_their_policy_and_below_a_stronger_one() {
     );
 }
 
+/// The fewest cores that nobody set are what the setting in force allows, wherever that was named.
+#[test]
+fn the_fewest_cores_follow_the_control_unless_somebody_set_them() {
+    let web = container(100, "web", &[], Pool::None);
+    let least = |value, source| [("scaling.cpu.min_cores", value, source)];
+    let cpulimit = "[policy.web]\nnames = [\"web\"]\nscaling.cpu.control = \"cpulimit\"\n";
+    check("", &web, &least("1.0", "default"));
+    check(cpulimit, &web, &least("0.1", "default"));
+    check(&format!("{cpulimit}scaling.cpu.min_cores = 1"), &web, &least("1.0", "policy web"));
+    check(&format!("[scaling.cpu]\nmin_cores = 1\n{cpulimit}"), &web, &least("1.0", "general table"));
+    check(&format!("{cpulimit}scaling.cpu.min_cores = 0"), &web, &least("0.1", "policy web"));
+    let preset = "[policy.web]\nnames = [\"web\"]\npreset = \"voice\"\nscaling.cpu.control = \"cpulimit\"";
+    check(preset, &web, &least("2.0", "preset voice (policy web)"));
+    let ahead = "[[policy.web.schedule]]\nstart = \"12:04\"\nduration_minutes = 60\nscaling.cpu.min_cores = ";
+    let soon = "policy web, schedule 1 (about to begin)";
+    check(&format!("{cpulimit}{ahead}0.5"), &web, &least("0.5", soon));
+    check(&format!("{cpulimit}{ahead}0.05"), &web, &least("0.1", "default"));
+
+    let book = book("[shadow.fine]\nscaling.cpu.control = \"cpulimit\"");
+    let live = book.in_force(&web, NOON.parse().unwrap());
+    let fine = book.with_candidate(&live, &book.candidates()[0]);
+    assert_eq!((live.policy.cpu.min_cores, fine.policy.cpu.min_cores), (1.0, 0.1));
+}
+
 /// A restart in the middle of a schedule changes nothing: the rules follow from the time alone.
 #[test]
 fn what_is_in_force_does_not_depend_on_what_was_asked_before() {
@@ -275,7 +299,7 @@ fn what_is_wrong_is_named_with_its_line_and_key() {
     check_refused(
         "[policy.db]\ntags = [\"db\"]\npreset = \"postgres\"",
         3,
-        "`policy.db.preset` must name a preset; did you mean \"postgresql\"?",
+        "`policy.db.preset` is \"postgres\", and there is no such preset; did you mean \"postgresql\"? `policy presets`",
     );
     check_refused("[presets]\ntag_prefix = \"\"", 2, "`presets.tag_prefix` must not be empty");
     let schedule =

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use super::given;
 use super::overrides::Overrides;
 use crate::config::{ModelConfig, ScalingConfig};
-use crate::decide::{Mode, Policy};
+use crate::decide::{CpuControl, Mode, Policy};
 use crate::recommend::RecommendConfig;
 
 /// The source of a value.
@@ -100,7 +100,7 @@ pub struct InForce {
     pub policy: Policy,
     /// The constants of the recommendation.
     pub recommend: RecommendConfig,
-    /// The scaling table, from which `policy` was made.
+    /// The scaling table, from which `policy` was made; its fewest cores may be left to the setting that is changed.
     pub scaling: ScalingConfig,
     /// The parameters of the anomaly detector.
     pub model: ModelConfig,
@@ -214,13 +214,25 @@ impl InForce {
             &ModelConfig::default(),
         );
         let values = Overrides::values(&self.scaling, &self.recommend, &self.model);
-        let rows = values.into_iter().zip(defaults);
-        rows.map(|((key, value), (_, default))| {
+        // What is left to another key is shown as what it comes to.
+        let mut scaling = self.scaling.clone();
+        scaling.cpu.min_cores = self.policy.cpu.min_cores;
+        let shown = Overrides::values(&scaling, &self.recommend, &self.model);
+        let rows = values.into_iter().zip(defaults).zip(shown);
+        rows.map(|(((key, value), (_, default)), (_, shown))| {
             let general = if value == default { Source::Default } else { Source::General };
             let source = self.sources.get(key).cloned().unwrap_or(general);
-            Effective { key, value, source }
+            Effective { key, value: shown, source }
         })
         .collect()
+    }
+
+    /// The same rules with CPU given by this setting: the fewest cores follow it unless somebody set them.
+    #[must_use]
+    pub fn with_cpu_control(mut self, control: CpuControl) -> Self {
+        self.scaling.cpu.control = control;
+        (self.policy.cpu.control, self.policy.cpu.min_cores) = (control, self.scaling.cpu.fewest_cores());
+        self
     }
 
     /// The key under which the ledger stores it; `None` if it cannot be serialised as JSON.

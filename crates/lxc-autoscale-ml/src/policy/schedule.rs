@@ -89,7 +89,7 @@ impl Schedule {
     fn raised(&self, below: &ScalingConfig) -> ScalingOverrides {
         let mut raised = ScalingOverrides::default();
         let (cpu, memory) = (&self.scaling.cpu, &self.scaling.memory);
-        raised.cpu.min_cores = cpu.min_cores.filter(|cores| below.cpu.min_cores < *cores);
+        raised.cpu.min_cores = cpu.min_cores.filter(|cores| below.cpu.fewest_cores() < *cores);
         if raised.cpu.min_cores.is_some_and(|cores| below.cpu.max_cores < cores) {
             raised.cpu.max_cores = cpu.max_cores;
         }

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use lxc_autoscale_core::Vmid;
 use serde::Serialize;
 
+use super::baseline::Baseline;
 use super::worse::{Comparison, Worse, compare};
 use super::{First, Hour, Known, Made};
 use crate::decide::Resource;
@@ -15,23 +16,28 @@ const MIB_PER_GIB: f64 = 1024.0;
 pub struct Held {
     /// Hours in which size and usage were measured.
     pub covered_hours: f64,
-    /// With the first known size.
+    /// With the sizes that people gave: the first known one, or what somebody else set since.
     pub provisioned: f64,
     /// With the sizes it had.
     pub held: f64,
     /// The usage.
     pub used: f64,
+    /// What others' changes gave more than the first known size; negative if less.
+    pub given_more: f64,
+    /// The usage that the sizes that people gave would have had room for.
+    #[serde(skip)]
+    pub fitting: f64,
 }
 
 impl Held {
-    /// The amount held less than with the first size; negative if more.
+    /// The amount held less than people gave, which is what our changes freed; negative if more.
     pub fn freed(&self) -> f64 {
         self.provisioned - self.held
     }
 
-    /// The unused share at the first size, in percent.
+    /// The unused share of what people gave, in percent. No more than that could have been used of it.
     pub fn slack_before_percent(&self) -> Option<f64> {
-        share(self.provisioned, self.used)
+        share(self.provisioned, self.fitting)
     }
 
     /// The unused share of what was held, in percent.
@@ -44,6 +50,8 @@ impl Held {
         self.provisioned += other.provisioned;
         self.held += other.held;
         self.used += other.used;
+        self.given_more += other.given_more;
+        self.fitting += other.fitting;
     }
 }
 
@@ -89,18 +97,15 @@ pub struct Account {
 /// The account of a container from `since` to `until`.
 pub fn account(known: &Known, since: Timestamp, until: Timestamp) -> Account {
     let of_period = |at: i64| (since.as_second()..until.as_second()).contains(&at);
-    let hours: Vec<&Hour> = known.hours.iter().filter(|hour| of_period(hour.start_seconds)).collect();
     let made: Vec<&Made> = known.changes.iter().filter(|made| of_period(made.at.as_second())).collect();
-    let cpu = hours.iter().map(|hour| (hour.cores, hour.cores_used));
-    let memory = hours.iter().map(|hour| (hour.memory_mib, hour.memory_used_mib));
     let Comparison { compared, worse } = compare(known, since, until);
     Account {
         id: Some(known.id),
         name: known.name.clone(),
         first_cores: known.first_cores,
         first_memory_mib: known.first_memory,
-        cpu: held(known.first_cores, cpu, 1.0),
-        memory: held(known.first_memory, memory, MIB_PER_GIB),
+        cpu: held(known, Resource::Cpu, of_period),
+        memory: held(known, Resource::Memory, of_period),
         grown: made.iter().filter(|made| made.from < made.to).count(),
         shrunk: made.iter().filter(|made| made.to < made.from).count(),
         reverted: made.iter().filter(|made| made.is_revert).count(),
@@ -111,20 +116,28 @@ pub fn account(known: &Known, since: Timestamp, until: Timestamp) -> Account {
     }
 }
 
-fn held(
-    first: Option<First>,
-    hours: impl Iterator<Item = (Option<f64>, Option<f64>)>,
-    per_unit: f64,
-) -> Held {
+/// What it held of a resource in the hours that count.
+fn held(known: &Known, resource: Resource, counts: impl Fn(i64) -> bool) -> Held {
+    type Of = fn(&Hour) -> Option<f64>;
+    let (first, size, used, per_unit): (_, Of, Of, _) = match resource {
+        Resource::Cpu => (known.first_cores, |hour| hour.cores, |hour| hour.cores_used, 1.0),
+        Resource::Memory => {
+            (known.first_memory, |hour| hour.memory_mib, |hour| hour.memory_used_mib, MIB_PER_GIB)
+        }
+    };
     let Some(first) = first else { return Held::default() };
+    let changes = known.changes.iter().filter(|made| made.resource == resource);
+    let given = Baseline::of(first, changes, &known.hours, size);
     let mut sum = Held::default();
-    for (size, used) in hours {
-        if let (Some(size), Some(used)) = (size, used) {
+    for (hour, given) in known.hours.iter().zip(given).filter(|(hour, _)| counts(hour.start_seconds)) {
+        if let (Some(size), Some(used)) = (size(hour), used(hour)) {
             sum.add(&Held {
                 covered_hours: 1.0,
-                provisioned: first.size / per_unit,
+                provisioned: given / per_unit,
                 held: size / per_unit,
                 used: used / per_unit,
+                given_more: (given - first.size) / per_unit,
+                fitting: used.min(given) / per_unit,
             });
         }
     }

@@ -1,10 +1,12 @@
 //! The savings from the sizes that were set, and where a container is worse off since. Pure.
 //!
-//! A container is compared with the **first size it is known to have had**: its size today if nobody had changed it.
-//! The amount it held less, hour by hour, was freed. Only hours with both a measured size and a measured usage count,
+//! A container is compared with the **size that people gave it**: the first one it is known to have had, or what somebody
+//! else set since. That would be its size if we had changed nothing. The amount it held less, hour by hour, was freed by
+//! us; what others' changes freed is not ours, and is counted apart. Only hours with both a measured size and a measured usage count,
 //! and every figure tells how many there are.
 
 mod account;
+mod baseline;
 mod worse;
 
 use jiff::Timestamp;

@@ -38,7 +38,14 @@ fn known() -> Known {
 #[test]
 fn what_is_held_less_than_at_first_is_freed() {
     let got = account(&known(), at(0), at(48));
-    let want = Held { covered_hours: 48.0, provisioned: 192.0, held: 24.0 * 5.0, used: 24.0 };
+    let want = Held {
+        covered_hours: 48.0,
+        provisioned: 192.0,
+        held: 24.0 * 5.0,
+        used: 24.0,
+        given_more: 0.0,
+        fitting: 24.0,
+    };
     assert_eq!(got.cpu, want);
     assert_eq!((got.cpu.freed(), got.cpu.slack_before_percent()), (72.0, Some(87.5)));
     assert_eq!(got.cpu.slack_after_percent(), Some(80.0));
@@ -67,11 +74,77 @@ fn what_was_not_measured_does_not_count() {
     );
 }
 
-#[test]
-fn a_container_that_grew_has_freed_less_than_nothing() {
+/// The sizes of a CPU by hour, and our changes of it at the beginning of an hour.
+fn cpu(first: f64, size: impl Fn(i64) -> f64, ours: &[(i64, f64, f64)]) -> Known {
     let mut known = known();
-    known.first_cores = Some(First { size: 0.5, at: at(0) });
-    assert!(account(&known, at(24), at(48)).cpu.freed() < 0.0);
+    known.first_cores = Some(First { size: first, at: at(0) });
+    for (hour, it) in (0..).zip(&mut known.hours) {
+        it.cores = Some(size(hour));
+    }
+    let made = |(hour, from, to): &(i64, f64, f64)| Made {
+        at: at(*hour),
+        resource: Resource::Cpu,
+        from: *from,
+        to: *to,
+        is_revert: false,
+        by_people: false,
+    };
+    known.changes = ours.iter().map(made).collect();
+    known
+}
+
+#[test]
+fn a_container_that_grew_has_freed_less_than_nothing_and_had_no_slack() {
+    let mut known = cpu(0.5, |hour| if hour < 24 { 0.5 } else { 1.0 }, &[(24, 0.5, 1.0)]);
+    for hour in &mut known.hours {
+        hour.cores_used = Some(0.75);
+    }
+    let grown = account(&known, at(24), at(48)).cpu;
+    assert_eq!(grown.freed(), -12.0);
+    // With what it had at first, it could not have used more than that.
+    assert_eq!((grown.slack_before_percent(), grown.used), (Some(0.0), 24.0 * 0.75));
+    assert_eq!(grown.slack_after_percent(), Some(25.0));
+}
+
+/// Core-hours freed by us, and given more by others: in all 48 hours, and in the second day.
+#[test]
+fn only_our_changes_free_something() {
+    let shrunk = |hour: i64| if hour < 24 { 4.0 } else { 1.0 };
+    let by_hand = |hour: i64| if hour < 10 { 4.0 } else { 8.0 };
+    let cases: [(&str, Known, [f64; 2], [f64; 2]); 6] = [
+        ("ours", cpu(4.0, shrunk, &[(24, 4.0, 1.0)]), [72.0, 0.0], [72.0, 0.0]),
+        ("by hand", cpu(4.0, shrunk, &[]), [0.0, -72.0], [0.0, -72.0]),
+        (
+            "made larger by hand, then made smaller by us",
+            cpu(4.0, |hour| if hour < 24 { by_hand(hour) } else { 2.0 }, &[(24, 8.0, 2.0)]),
+            [144.0, 4.0 * 38.0],
+            [144.0, 96.0],
+        ),
+        (
+            "made larger by hand within the hour in which we made it smaller",
+            cpu(4.0, |hour| if hour < 24 { 4.0 } else { 2.0 }, &[(24, 8.0, 2.0)]),
+            [144.0, 96.0],
+            [144.0, 96.0],
+        ),
+        (
+            "what we set was made smaller still by hand",
+            cpu(4.0, |hour| if hour < 12 { 2.0 } else { 1.0 }, &[(0, 4.0, 2.0)]),
+            [24.0, -3.0 * 36.0],
+            [0.0, -72.0],
+        ),
+        (
+            "a boost for six hours, and then what we had set",
+            cpu(4.0, |hour| if (30..36).contains(&hour) { 3.0 } else { shrunk(hour) }, &[(24, 4.0, 1.0)]),
+            [3.0 * 18.0, -6.0],
+            [3.0 * 18.0, -6.0],
+        ),
+    ];
+    for (what, known, all, second) in cases {
+        for (since, want) in [(0, all), (24, second)] {
+            let held = account(&known, at(since), at(48)).cpu;
+            assert_eq!([held.freed(), held.given_more], want, "{what}, from hour {since}");
+        }
+    }
 }
 
 #[test]

@@ -9,7 +9,8 @@ use crate::backtest::host::Host;
 use crate::backtest::metrics::sample_of;
 use crate::backtest::recording::Step;
 use crate::backtest::score::{Judge, JudgeKept, Rules};
-use crate::decide::{LastChanges, NodeSituation, Obstacles, Policy};
+use crate::decide::{LastChanges, Mode, NodeSituation, Obstacles, Policy, left_alone_by};
+use crate::guard::manual::Manual;
 use crate::history::{ContainerHistory, LONGEST_STEP};
 use crate::observation::Observation;
 use crate::policy::book::Candidate;
@@ -18,6 +19,8 @@ use crate::replay::{CpuClass, Replayed, Size, carried_out, changed};
 
 /// Assumed length of the step before the first one, in seconds.
 const FIRST_STEP_SECONDS: f64 = 60.0;
+/// Sizes that differ by less are equal, in cores and MiB: `cpulimit` has two digits.
+const SAME: f64 = 0.005;
 
 /// One container under one candidate.
 #[derive(Debug)]
@@ -27,6 +30,12 @@ pub struct Imagined {
     /// The container's real size when the candidate began.
     provisioned: Size,
     size: Size,
+    /// The container's real size in the newest record that shows one.
+    real: Option<Size>,
+    /// The sizes set by somebody else that were taken over, of the CPU and of the memory.
+    by_hand: [Option<Manual>; 2],
+    /// Whether we leave its CPU and its memory alone, so that others make every change.
+    is_left: [bool; 2],
     replayed: Replayed,
     host: Host,
     judge: Judge,
@@ -50,6 +59,12 @@ pub struct Kept {
     pub provisioned: Size,
     /// The size it would have under the candidate.
     pub size: Size,
+    /// The container's real size when it was saved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub real: Option<Size>,
+    /// The sizes set by somebody else that were taken over, of the CPU and of the memory.
+    #[serde(default)]
+    pub by_hand: [Option<Manual>; 2],
     /// When the candidate last changed it.
     pub changes: LastChanges,
     /// The candidate's score.
@@ -77,6 +92,15 @@ fn live_size(container: &ContainerHistory, node: NodeSituation) -> Option<Size> 
     Some(Size { cores, memory_mib: config.memory_mb.as_f64() })
 }
 
+/// Notes the last size that somebody set; returns whether that is news. What turned out to be a boost leaves an older one.
+fn learn(known: &mut Option<Manual>, last: Option<Manual>) -> bool {
+    let is_news = last.is_some_and(|last| known.is_none_or(|known| known.at < last.at));
+    if is_news {
+        *known = last;
+    }
+    is_news
+}
+
 impl Imagined {
     /// Starts with the container's real size, or with the saved state; `None` while neither is known.
     pub fn begin(
@@ -92,18 +116,25 @@ impl Imagined {
             until: now,
             provisioned: size,
             size,
+            real: Some(size),
+            by_hand: [None; 2],
             changes: LastChanges::default(),
             judged: JudgeKept::default(),
             live: JudgeKept::default(),
         };
         let kept = kept.or_else(|| live_size(container, node).map(anew))?;
         let provisioned = kept.provisioned;
+        let mut replayed = Replayed::going_on(container.model.clone(), kept.changes);
+        replayed.respect(kept.by_hand);
         Some(Self {
             candidate: kept.candidate,
             begun: kept.begun,
             provisioned,
             size: kept.size,
-            replayed: Replayed::going_on(container.model.clone(), kept.changes),
+            real: kept.real,
+            by_hand: kept.by_hand,
+            is_left: [false; 2],
+            replayed,
             host: Host::new(provisioned.cores),
             judge: Judge::restored(rules(), provisioned, kept.judged),
             live: Judge::restored(rules(), provisioned, kept.live),
@@ -114,16 +145,21 @@ impl Imagined {
     }
 
     /// Takes in the container's newest record if it is new. Disturbed steps are not judged.
-    pub fn take(&mut self, container: &ContainerHistory, node: NodeSituation) {
+    ///
+    /// A size `by_hand` that somebody else set is taken over, as the daemon would have it, too; and so is any change of
+    /// what we leave alone.
+    pub fn take(&mut self, container: &ContainerHistory, node: NodeSituation, by_hand: [Option<Manual>; 2]) {
         let at = container.observation.at;
         if at <= self.seen {
             return;
         }
         let elapsed = at.duration_since(self.seen);
         self.seen = at;
-        let Some(live) = live_size(container, node).filter(|_| container.disturbance.is_none()) else {
-            return;
-        };
+        let live = live_size(container, node);
+        if let Some(live) = live {
+            self.follow(live, by_hand);
+        }
+        let Some(live) = live.filter(|_| container.disturbance.is_none()) else { return };
         let after_gap = LONGEST_STEP < elapsed;
         let seconds = if after_gap { FIRST_STEP_SECONDS } else { elapsed.as_secs_f64() };
         let step = Step { sample: sample_of(&container.observation), seconds, after_gap };
@@ -136,6 +172,30 @@ impl Imagined {
         self.replayed.observe(&shown);
         self.ran_out |= shown.oom == Some(true);
         self.shown = Some(shown);
+    }
+
+    /// Takes over what somebody else set.
+    fn follow(&mut self, live: Size, by_hand: [Option<Manual>; 2]) {
+        let real = self.real.replace(live);
+        let [cpu, memory] = self.is_left;
+        let differs = |before: f64, now: f64| SAME < (before - now).abs();
+        let cpu = cpu && real.is_some_and(|real| differs(real.cores, live.cores));
+        let memory = memory && real.is_some_and(|real| differs(real.memory_mib, live.memory_mib));
+        let [known_cpu, known_memory] = &mut self.by_hand;
+        let [cpu_by_hand, memory_by_hand] = by_hand;
+        if learn(known_cpu, cpu_by_hand) || cpu {
+            self.size.cores = live.cores;
+        }
+        if learn(known_memory, memory_by_hand) || memory {
+            self.size.memory_mib = live.memory_mib;
+        }
+        self.replayed.respect(by_hand);
+    }
+
+    /// Notes which resources the policy in force leaves to others.
+    pub fn leave_to_others(&mut self, live: &Policy, obstacles: &Obstacles) {
+        let is_alone = left_alone_by(live, obstacles).is_some();
+        self.is_left = [live.cpu.mode, live.memory.mode].map(|mode| is_alone || mode == Mode::Off);
     }
 
     /// Decides at `now` under this policy and assumes that the decisions are carried out.
@@ -165,6 +225,8 @@ impl Imagined {
             until: self.seen,
             provisioned: self.provisioned,
             size: self.size,
+            real: self.real,
+            by_hand: self.by_hand,
             changes: self.replayed.changes(),
             judged: self.judge.kept(),
             live: self.live.kept(),

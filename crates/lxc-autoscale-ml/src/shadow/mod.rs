@@ -3,7 +3,7 @@
 //! A candidate never acts. For each container it holds a virtual allocation, which starts as the real one. Each record
 //! is served under that allocation by the back-test's `Host` (the candidate sees only what a node would show), judged
 //! by the back-test's `Judge`, and decided upon by the daemon's own functions; the real allocation is judged on the
-//! same steps. Demand hidden by a real limit shows in neither.
+//! same steps. Demand hidden by a real limit shows in neither. A size that somebody else sets is every candidate's, too.
 //!
 //! The guards that react to real harm (probes, undo, the node's budget) have no input here. The candidates keep their
 //! scores and sizes across a restart and learn anew from the live model's state at that time.
@@ -19,6 +19,7 @@ use lxc_autoscale_core::Vmid;
 pub use imagined::{Imagined, Kept};
 
 use crate::decide::Obstacles;
+use crate::guard::Register;
 use crate::history::{ContainerHistory, History};
 use crate::policy::{Policies, PolicyBook};
 use crate::recommend::{RecommendConfig, Shared};
@@ -48,15 +49,18 @@ impl Shadows {
         self.kept = kept;
     }
 
-    /// Takes in the newest record of each container.
-    pub fn take(&mut self, history: &History) {
+    /// Takes in the newest record of each container; the guards know which sizes somebody else set.
+    pub fn take(&mut self, history: &History, guards: &Register) {
+        if self.is_empty() {
+            return;
+        }
         // A candidate's state of a container does not apply to another one with the same id.
         let is_replaced = |id: Vmid| history.container(id).is_some_and(ContainerHistory::is_new_under_its_id);
         self.running.retain(|(_, id), _| !is_replaced(*id));
         self.kept.retain(|(_, id), _| !is_replaced(*id));
         for ((_, id), imagined) in &mut self.running {
             if let Some(container) = history.container(*id).filter(|container| container.present) {
-                imagined.take(container, history.node());
+                imagined.take(container, history.node(), guards.by_hand(*id));
             }
         }
     }
@@ -84,6 +88,7 @@ impl Shadows {
                     ..container.configuration().map(Obstacles::from).unwrap_or_default()
                 };
                 if let Some(imagined) = self.running.get_mut(&key) {
+                    imagined.leave_to_others(&live.policy, &obstacles);
                     imagined.decide(in_force.policy, &shared, obstacles, history.node(), now);
                 }
             }

@@ -128,6 +128,31 @@ fn prices_count() {
     assert!(cheap.0 < 1e-9 && (dear.0 - 5.0).abs() < 1e-9 && cheap.1 < dear.1, "{cheap:?} {dear:?}");
 }
 
+/// The cost of CPU and memory for each container, and for all.
+fn costs(traces: &Traces, policy: &str) -> Vec<[f64; 2]> {
+    let file = traces.path("policy.toml");
+    std::fs::write(&file, policy).unwrap();
+    let shown = backtest(&["--traces", traces.csv(), "--policy", &file, "--json"]);
+    let report: serde_json::Value = serde_json::from_str(&shown).unwrap();
+    let rows = report["containers"].as_array().unwrap().iter().chain([&report["total"]]);
+    rows.map(|row| ["cpu", "memory"].map(|of| row["cost"][of].as_f64().unwrap())).collect()
+}
+
+#[test]
+fn each_container_is_judged_by_the_prices_of_its_own_policy() {
+    let traces = Traces::new(2, 2);
+    let prices = "price_resize = 2\ncpu_headroom_percent = 60\n";
+    let general = costs(&traces, &format!("[recommend]\n{prices}"));
+    let own = "recommend.price_resize = 2\nrecommend.cpu_headroom_percent = 60\n";
+    assert_eq!(costs(&traces, &format!("[policy.all]\nids = [200, 201]\n{own}")), general);
+    // One of the two, and the total is the sum of what each costs.
+    let mixed = costs(&traces, &format!("[policy.one]\nids = [201]\n{own}"));
+    assert_eq!((mixed[0], mixed[1]), (costs(&traces, "")[0], general[1]));
+    for of in [0, 1] {
+        assert!((mixed[0][of] + mixed[1][of] - mixed[2][of]).abs() < 1e-9, "{mixed:?}");
+    }
+}
+
 #[test]
 fn whole_cores_are_whole() {
     let traces = Traces::new(2, 2);
@@ -135,6 +160,44 @@ fn whole_cores_are_whole() {
     for (_, _, cores, _) in traces.decisions() {
         assert!(1.0 <= cores && cores.fract() == 0.0, "{cores}");
     }
+}
+
+/// With a policy, CPU is given as the daemon with that policy would give it.
+#[test]
+fn cpu_of_traces_is_given_as_the_policy_says() {
+    let traces = Traces::new(2, 2);
+    let file = traces.path("policy.toml");
+    let run = |policy: &str, more: &[&str]| {
+        std::fs::write(&file, policy).unwrap();
+        let fixed = ["--traces", traces.csv(), "--policy", &file, "--allocations", traces.out()];
+        let shown = backtest(&fixed.iter().chain(more).copied().collect::<Vec<_>>());
+        let is_whole = |id: u64| traces.decisions().iter().all(|it| it.1 != id || it.2.fract() == 0.0);
+        (shown, [is_whole(200), is_whole(201)])
+    };
+    let cores = "[scaling.cpu]\ncontrol = \"cores\"";
+    let cpulimit = "[scaling.cpu]\ncontrol = \"cpulimit\"";
+    let one = "[policy.one]\nids = [201]\nscaling.cpu.control = \"cpulimit\"";
+    for (policy, more, title, is_whole) in [
+        ("", &[][..], "CPU in whole cores;", [true, true]),
+        (cores, &[], "CPU in whole cores;", [true, true]),
+        (cpulimit, &[], "CPU in hundredths of a core;", [false, false]),
+        (one, &[], "CPU in whole cores or in hundredths, as each policy says;", [true, false]),
+        (cores, &["--cpu-class", "fractional"], "CPU in hundredths of a core;", [false, false]),
+        (cpulimit, &["--cpu-class", "integer"], "CPU in whole cores;", [true, true]),
+    ] {
+        let (shown, found) = run(policy, more);
+        assert!(shown.contains(title), "{policy} {more:?}: {shown}");
+        assert_eq!(found, is_whole, "{policy} {more:?}");
+    }
+    // Hundredths alone are enough to get less than one core.
+    let decisions = |policy: &str, more: &[&str]| {
+        run(policy, more);
+        traces.decisions()
+    };
+    let fine = decisions(cpulimit, &[]);
+    assert_eq!(fine, decisions(&format!("{cpulimit}\nmin_cores = 0.1"), &[]));
+    assert_eq!(fine, decisions(cores, &["--cpu-class", "fractional"]));
+    assert!(fine.iter().any(|decision| decision.2 < 1.0), "{fine:?}");
 }
 
 #[test]

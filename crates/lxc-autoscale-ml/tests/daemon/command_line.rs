@@ -125,6 +125,18 @@ fn a_plan_from_old_measurements_says_so_and_is_no_success() {
     check(&run(&node, &["plan"]), 5, &[], "holds no measurement; is lxc_monitor running?");
     node.only_record(Timestamp::now() + SignedDuration::from_hours(1));
     check(&run(&node, &["plan"]), 5, &[], "s in the future");
+    check(&run(&node, &["history", "100"]), 5, &[], "no decision has been made yet");
+}
+
+#[test]
+fn a_demand_model_that_cannot_be_used_is_no_valid_configuration() {
+    let node = node();
+    let model = node.path("damaged.bin");
+    let text = format!("[recommend]\ndemand_model = \"{}\"", model.display());
+    check(&run_with(&node, &text, &["config"]), 1, &[], "cannot read the demand model");
+    std::fs::write(&model, "nonsense").unwrap();
+    check(&run_with(&node, &text, &["config"]), 1, &[], "cannot use the demand model");
+    check(&run_with(&node, "", &["config"]), 0, &["interval_seconds"], "");
 }
 
 #[test]
@@ -226,9 +238,11 @@ fn without_the_metrics_file_why_still_tells_the_past() {
     std::fs::remove_file(node.metrics_file()).unwrap();
     check(&run(&node, &["why", "101"]), 0, &["cannot read the metrics file", "grow from 2 cores"], "");
     let hint = "is lxc_monitor running? see `lxc-monitor check`";
-    for command in [vec!["plan"], vec!["forecast", "101"], vec!["capacity", "101"], vec!["backtest"]] {
-        check(&run(&node, &command), 1, &[], "cannot read the metrics file");
-        check(&run(&node, &command), 1, &[], hint);
+    for (command, code) in
+        [(vec!["plan"], 5), (vec!["forecast", "101"], 1), (vec!["capacity", "101"], 1), (vec!["backtest"], 1)]
+    {
+        check(&run(&node, &command), code, &[], "cannot read the metrics file");
+        check(&run(&node, &command), code, &[], hint);
     }
     check(&run(&node, &["why", "101"]), 0, &[hint], "");
     check(&run(&node, &["policy", "show", "101"]), 0, &[hint], "");

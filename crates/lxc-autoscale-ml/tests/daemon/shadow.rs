@@ -92,6 +92,49 @@ async fn scores_and_sizes_survive_a_restart_and_another_definition_begins_anew()
     assert_eq!(self::kept(&node), KeptShadows::new(), "what no configuration names any more is not kept");
 }
 
+/// Somebody sets its memory, whether the daemon only recommends or leaves it alone.
+#[tokio::test]
+async fn a_size_that_somebody_sets_is_every_candidates() {
+    let api = RecordingApi::up().await;
+    for mode in ["recommend", "off"] {
+        let mut node = Node::with_past(24, &[(100, IDLE)]);
+        let candidates = CANDIDATES.replacen("recommend", mode, 1);
+        let mut daemon = node.daemon(&api.url(), &candidates);
+        node.cycle(&mut daemon).await;
+        cycles(&mut node, &mut daemon, 12).await;
+        daemon.keep_shadows();
+        let before = kept(&node);
+        assert!(of(&before, "lean", 100).size.memory_mib < 4096.0);
+        assert_eq!(of(&before, "generous", 100).size.memory_mib, 8192.0);
+        // Too little of it: what they imagined has enough, what they have now does not.
+        node.containers.insert(100, Container { memory_mib: 256, memory_used_mib: 250.0, ..IDLE });
+        cycles(&mut node, &mut daemon, 1).await;
+        daemon.keep_shadows();
+        let after = kept(&node);
+        for name in ["lean", "generous"] {
+            let kept = of(&after, name, 100);
+            assert_eq!(kept.size.memory_mib, 256.0, "{mode}, {name}: {kept:?}");
+            let (judged, live) = (kept.judged.sums.memory, kept.live.sums.memory);
+            assert_eq!(judged.shortages, live.shortages, "{mode}, {name}");
+            let gained = judged.allocated - of(&before, name, 100).judged.sums.memory.allocated;
+            let real = live.allocated - of(&before, name, 100).live.sums.memory.allocated;
+            assert!((gained - real).abs() < 1e-9, "{mode}, {name}: the same from then on");
+        }
+        // It is still so after a restart, and another change is taken over, too.
+        drop(daemon);
+        let mut daemon = node.daemon(&api.url(), &candidates);
+        node.cycle(&mut daemon).await;
+        node.containers.insert(100, Container { memory_mib: 1024, ..IDLE });
+        cycles(&mut node, &mut daemon, 3).await;
+        daemon.keep_shadows();
+        let last = kept(&node);
+        for name in ["lean", "generous"] {
+            assert_eq!(of(&last, name, 100).size.memory_mib, 1024.0, "{mode}, {name}");
+        }
+    }
+    assert_eq!(api.take(), [], "nothing acts");
+}
+
 #[tokio::test]
 async fn the_program_shows_the_scores() {
     let api = RecordingApi::up().await;

@@ -127,6 +127,6 @@ fn set(shared: &Shared, what: &'static str, body: &Value) -> (StatusCode, Json<V
         _ => host.set(id, None, Some(value)),
     }
     shared.calls.lock().unwrap().push((host.now, id, what, value));
-    let data = json!({"vm_id": id, "before": before, "after": value, "changed": true});
+    let data = json!({"vm_id": id, "before": before, "after": value, "changed": value != before});
     (StatusCode::OK, Json(json!({"status": "success", "message": "done", "data": data})))
 }

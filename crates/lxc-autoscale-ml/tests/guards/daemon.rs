@@ -5,6 +5,7 @@ use lxc_autoscale_core::Vmid;
 use lxc_autoscale_core::notification::Consumer;
 use lxc_autoscale_ml::daemon::CycleReport;
 use lxc_autoscale_ml::decide::{Action, Decision, Reason};
+use lxc_autoscale_ml::ledger::Outcome;
 
 use crate::api::Stage;
 use crate::host::{Guest, Load};
@@ -145,11 +146,29 @@ async fn what_somebody_has_just_set_is_not_overwritten() {
     assert_eq!(memory(&report, 100).to, Some(3072.0), "by the record it has 4096 MiB");
     let refused = report.carried.iter().find_map(|carried| carried.outcome.error()).unwrap();
     assert!(refused.contains("size_changed") && refused.contains("is 8192"), "{refused}");
+    let outcomes: Vec<_> = report.carried.iter().map(|carried| carried.outcome.kind()).collect();
+    assert!(outcomes.contains(&"overtaken") && !outcomes.contains(&"failed"), "{outcomes:?}");
     assert_eq!(stage.host().guests[&100].memory_mib, 8192);
     let report = stage.minute(&mut daemon).await;
     let reason = memory(&report, 100).reason.to_string();
     assert!(reason.starts_with("somebody set it from 4096 MiB to 8192 MiB"), "{reason}");
     assert_eq!(stage.host().guests[&100].memory_mib, 8192);
+}
+
+/// Somebody set the very size that was decided on: it is neither our change nor a failure, and is respected.
+#[tokio::test]
+async fn what_somebody_has_just_set_to_the_wanted_size_is_not_ours() {
+    let mut stage = Stage::up([(100, Guest::new(2, 4096, |_| Load::steady(300.0, 0.2)))]).await;
+    stage.pass(24 * 12, FIVE);
+    let mut daemon = stage.daemon("");
+    stage.host().guests.get_mut(&100).unwrap().memory_mib = 3072;
+    let report = stage.cycle(&mut daemon).await;
+    assert_eq!(memory(&report, 100).to, Some(3072.0), "by the record it has 4096 MiB");
+    let carried = report.carried.iter().find(|carried| carried.decision.to == Some(3072.0)).unwrap();
+    assert_eq!(carried.outcome, Outcome::Already { size: Some(3072.0) });
+    let report = stage.minute(&mut daemon).await;
+    let reason = memory(&report, 100).reason.to_string();
+    assert!(reason.starts_with("somebody set it from 4096 MiB to 3072 MiB"), "{reason}");
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use crate::backtest::run::{Change, Forecast};
 use crate::backtest::score::{Prices, Rules, judge};
 use crate::decide::{Action, Decision, NodeSituation, Obstacles, Reason, Resource};
 use crate::policy::Pool;
+use crate::recommend::RecommendConfig;
 use crate::replay::{CpuClass, Size};
 
 /// A container of so many days with a sample every five minutes and a change at every `every`th of them.
@@ -53,7 +54,9 @@ fn container(id: u64, name: &str, days: i64, every: usize) -> (Recording, Outcom
     let rules = Rules { warm_up_seconds: 0.0, ..Rules::benchmark(CpuClass::Fractional) };
     let sums = judge(rules, &recording, &decisions);
     let name = recording.name.clone();
-    (recording, Outcome { id, name, begin: provisioned, changes, forecasts, sums, days: days as f64 })
+    let prices = Prices::from(&RecommendConfig::default());
+    let days = days as f64;
+    (recording, Outcome { id, name, begin: provisioned, changes, forecasts, sums, prices, days })
 }
 
 fn page_of(containers: &[(Recording, Outcome)]) -> String {

@@ -7,7 +7,7 @@ use super::collect::Source;
 use crate::commands::decisions::local_time;
 use crate::commands::screen::{Screen, Tone};
 use crate::commands::table::Table;
-use crate::figures::counted;
+use crate::figures::{counted, signed};
 use crate::report::{Account, Held, Sign, Worse};
 
 impl Report {
@@ -23,7 +23,10 @@ impl Report {
             Source::History => "the monitor's history",
             Source::MetricsFile => "the metrics file, which holds hours; the monitor keeps no history here",
         };
-        writeln!(out, "Measured: {source}. Compared with the first size that is known of each container.")?;
+        writeln!(
+            out,
+            "Measured: {source}. Compared with what people gave each container: its first size, or one set since."
+        )?;
         for note in &self.notes {
             writeln!(out, "{}", screen.paint(Tone::Bad, &screen.wrap(&format!("Note: {note}"), 0, 6)))?;
         }
@@ -79,6 +82,9 @@ impl Report {
             memory.freed()
         );
         writeln!(out, "{}", screen.paint(Tone::Strong, &screen.wrap(&text, 0, 0)))?;
+        if let Some(text) = by_others(cpu, memory) {
+            writeln!(out, "{}", screen.wrap(&text, 0, 0))?;
+        }
         let text = format!(
             "{}: {grown} to more, {shrunk} to less; {reverted} of them gave back what a shrink had taken, \
              {by_people} {} wanted by people. {failed} failed.",
@@ -128,11 +134,24 @@ impl Report {
     }
 }
 
+/// What others' changes gave or took; `None` if that is nothing.
+fn by_others(cpu: &Held, memory: &Held) -> Option<String> {
+    let counts = |more: f64| 0.05 <= more.abs();
+    (counts(cpu.given_more) || counts(memory.given_more)).then(|| {
+        format!(
+            "Sizes that somebody else set came to {} core-hours and {} GiB-hours in this time, compared with the first \
+             sizes; that is not counted as freed.",
+            signed(cpu.given_more, 1),
+            signed(memory.given_more, 1)
+        )
+    })
+}
+
 fn freed(held: &Held) -> String {
     if held.covered_hours == 0.0 { "?".to_owned() } else { format!("{:.1}", held.freed()) }
 }
 
-/// `78 % → 41 %`: the unused share with the first size and with the actual sizes.
+/// `78 % → 41 %`: the unused share of what people gave and with the actual sizes.
 fn slack(held: &Held) -> String {
     match (held.slack_before_percent(), held.slack_after_percent()) {
         (Some(before), Some(after)) => format!("{} → {}", whole_percent(before), whole_percent(after)),

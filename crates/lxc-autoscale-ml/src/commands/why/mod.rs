@@ -269,7 +269,11 @@ impl Explanation {
             let line = format!("{}: {decision}{note}", resource(decision.resource));
             writeln!(out, "  {}", screen.paint(tone(decision), &screen.wrap(&line, 2, 6)))?;
             show_right(decision, &proposal.inputs, screen, out)?;
-            let advice = format!("otherwise: {}", decision.reason.otherwise());
+            let alternatives = match decision.resource {
+                Resource::Cpu => &otherwise.cpu,
+                Resource::Memory => &otherwise.memory,
+            };
+            let advice = format!("otherwise: {}", alternatives.advice(decision));
             writeln!(out, "      {}", screen.wrap(&advice, 6, 6))?;
         }
         heading("What would change that", screen, out)?;

@@ -231,9 +231,8 @@ impl Reason {
             Self::NeedsMore { target, .. } | Self::RanOutOfMemory { target } => {
                 format!("it would be left alone if it had {target}")
             }
-            Self::CanGiveBack { target, .. } => {
-                format!("it would keep what it has if it needed more than {target}")
-            }
+            // How much more depends on steps, rounding and what a change must save: `explain` computes it.
+            Self::CanGiveBack { .. } => "it would keep what it has if it needed enough more".to_owned(),
             Self::Fits { .. } => "it changes when its demand does".to_owned(),
             Self::NotMeasuredSince => "the next measurement".to_owned(),
             Self::AtMaximum { .. } => "raise the policy's maximum".to_owned(),
