@@ -81,7 +81,7 @@ impl Register {
 
     /// The sizes that somebody else set last, of the CPU and of the memory.
     pub fn by_hand(&self, id: Vmid) -> [Option<Manual>; 2] {
-        self.containers.get(&id).map(|guard| guard.kept().by_hand()).unwrap_or_default()
+        self.containers.get(&id).map(|guard| guard.lasting_state().by_hand()).unwrap_or_default()
     }
 
     /// The state that follows from the records of a container.
