@@ -203,11 +203,16 @@ pub(super) struct SnapshotAnswer {
 /// Name of the entry for the present state.
 const CURRENT: &str = "current";
 
-/// The snapshots in the order of their times.
+/// The snapshots in the order of their times; of the same second, each before those that descend from it.
 pub(super) fn snapshots(mut answer: Vec<SnapshotAnswer>, zone: &TimeZone) -> Vec<SnapshotInfo> {
     let present = answer.iter().find(|entry| entry.name == CURRENT).and_then(|entry| entry.parent.clone());
     answer.retain(|entry| entry.name != CURRENT);
-    answer.sort_by_key(SnapshotAnswer::seconds);
+    let parents: BTreeMap<String, Option<String>> =
+        answer.iter().map(|entry| (entry.name.clone(), entry.parent.clone())).collect();
+    let parent = |of: &&Option<String>| of.as_deref().and_then(|name| parents.get(name));
+    // At most the length of the list, in case it contains cycles.
+    let depth = |name: &str| std::iter::successors(parents.get(name), parent).take(parents.len()).count();
+    answer.sort_by_cached_key(|entry| (entry.seconds(), depth(&entry.name)));
     let info = |entry: SnapshotAnswer| SnapshotInfo {
         created: entry
             .seconds()
@@ -320,6 +325,19 @@ mod tests {
         );
         assert_eq!([found[0].state, found[1].state], [SnapshotState::Complete, SnapshotState::HalfMade]);
         assert_eq!(found[0].created.unwrap().to_string(), "2026-11-23T18:42:35+00:00");
+    }
+
+    #[test]
+    fn of_snapshots_of_the_same_second_the_parent_comes_first() {
+        let answer = serde_json::from_value(json!([
+            {"name": "a-third", "parent": "new", "snaptime": 7}, {"name": "new", "parent": "old", "snaptime": 7},
+            {"name": "old", "snaptime": 7}, {"name": "zero", "snaptime": 6},
+            {"name": "x-circle", "parent": "y-circle", "snaptime": 8},
+            {"name": "y-circle", "parent": "x-circle", "snaptime": 8}
+        ]));
+        let found = snapshots(answer.unwrap(), &TimeZone::UTC);
+        let names: Vec<&str> = found.iter().map(|found| found.name.as_str()).collect();
+        assert_eq!(names, ["zero", "old", "new", "a-third", "x-circle", "y-circle"]);
     }
 
     #[test]
