@@ -68,8 +68,8 @@ impl Demo {
         Self { process, directory, address, first }
     }
 
-    fn ask(&self, method: &str, route: &str, body: Value) -> Value {
-        let answer = request(&self.address, method, route, &[], &body).unwrap();
+    fn ask(&self, method: &str, route: &str, body: &Value) -> Value {
+        let answer = request(&self.address, method, route, &[], body).unwrap();
         assert_eq!(answer.status, 200, "{method} {route}: {}", answer.body);
         answer.body["data"].clone()
     }
@@ -84,7 +84,7 @@ impl Demo {
 fn a_boost_is_respected_while_it_lasts_and_an_undo_for_a_day() {
     let demo = Demo::start();
     let (path, first) = (demo.directory.path(), demo.first);
-    let ask = |method: &str, route: &str, body: Value| demo.ask(method, route, body);
+    let ask = |method: &str, route: &str, body: Value| demo.ask(method, route, &body);
 
     let boosts = ask("POST", "/boost", json!({"vm_id": 101, "memory": 3072, "minutes": 60}));
     let base = boosts[0]["base"].as_f64().unwrap();
@@ -123,7 +123,7 @@ fn a_boost_is_respected_while_it_lasts_and_an_undo_for_a_day() {
 
 /// What the ledger has of the container's memory from the start of the newest boost on, oldest first.
 fn since_the_boost(demo: &Demo) -> Vec<(String, f64, f64)> {
-    let page = demo.ask("GET", "/ledger?vm_id=101", Value::Null);
+    let page = demo.ask("GET", "/ledger?vm_id=101", &Value::Null);
     let entries = page["entries"].as_array().unwrap().iter().filter(|entry| entry["resource"] == "memory");
     let of = |entry: &Value| {
         let size = |key: &str| entry[key].as_f64().unwrap();
@@ -140,11 +140,11 @@ fn since_the_boost(demo: &Demo) -> Vec<(String, f64, f64)> {
 #[test]
 fn a_boost_that_runs_out_gives_the_size_back_before_the_daemon_goes_on() {
     let demo = Demo::start();
-    let boosts = demo.ask("POST", "/boost", json!({"vm_id": 101, "memory": 3072, "minutes": 1}));
+    let boosts = demo.ask("POST", "/boost", &json!({"vm_id": 101, "memory": 3072, "minutes": 1}));
     let base = boosts[0]["base"].as_f64().unwrap();
     assert!(memory_mib(demo.directory.path()) > 3071.0);
     eventually("the boost ends by itself", LIMIT, || {
-        demo.ask("GET", "/boost", Value::Null).as_array().unwrap().is_empty().then_some(())
+        demo.ask("GET", "/boost", &Value::Null).as_array().unwrap().is_empty().then_some(())
     });
     let found = since_the_boost(&demo);
     let (_, rest) = found.split_first().unwrap();
