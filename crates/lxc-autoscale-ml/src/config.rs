@@ -444,7 +444,7 @@ mod tests {
             (&explicit("0.25"), 0.25),
         ] {
             let config: Config = config::parse(text).unwrap();
-            assert_eq!(config.policy().cpu.min_cores, want, "{text}");
+            assert_eq!(Some(config.policy().cpu.min_cores), Some(want), "{text}");
         }
         check_refused("[scaling.cpu]\nmin_cores = -1", "`scaling.cpu.min_cores` must be");
     }

@@ -78,12 +78,9 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Plan { json, all, out: file } => {
             let view = PlanView { json, all };
             let written = file.as_deref().map(|file| PlanOut { file, config_file: &path });
-            let finding = match commands::plan(&load()?, now, view, written, screen, out) {
-                Err(error) if error.is_without_measurement() => Finding::Outdated(error.told()),
-                found => found?,
-            };
+            let found = commands::plan(&load()?, now, view, written, screen, out);
             out.flush()?;
-            return Ok(exit_code(&finding));
+            return planned(found);
         }
         Command::Apply { file, yes, json } => {
             let options = ApplyOptions { file: &file, config_file: &path, yes, json };
@@ -99,16 +96,15 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::History { id, since, json } => {
             let (config, id) = found(&id)?;
             let told = runtime()?.block_on(commands::history(&config, id, since, now, json, screen, out));
-            if let Some(code) = nothing_known(told)? {
-                return Ok(code);
-            }
+            out.flush()?;
+            return nothing_known(told);
         }
         Command::Why { id, json, limit, at } => {
             let (config, id) = found(&id)?;
             let options = WhyOptions { id, json, limit, at: at.map(|at| at.seen_from(now)) };
-            if let Some(code) = nothing_known(commands::why(&config, options, now, screen, out))? {
-                return Ok(code);
-            }
+            let told = commands::why(&config, options, now, screen, out);
+            out.flush()?;
+            return nothing_known(told);
         }
         Command::Report { since, json } => commands::report(&load()?, since, now, json, screen, out)?,
         Command::Capacity(args) => {
@@ -145,13 +141,8 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         }
         Command::Recommend(args) => {
             let config = if cli.config.is_some() { load()? } else { Config::default() };
-            stdio::run(
-                &config.policy(),
-                config.shared()?,
-                args.cpu_class,
-                io::stdin().lock(),
-                io::stdout().lock(),
-            )?;
+            let (input, output) = (io::stdin().lock(), io::stdout().lock());
+            stdio::run(&config.policy(), config.shared()?, args.cpu_class, input, output)?;
         }
         Command::Backtest(args) => {
             let (file, config) = tried(&args, cli.config.as_deref(), &path)?;
@@ -182,28 +173,29 @@ fn proposals(
     }
 }
 
-/// The exit code if there is nothing to show, which is then said.
-fn nothing_known(told: Result<(), CommandError>) -> Result<Option<ExitCode>, Failure> {
+/// The exit code of what was told; says so if there is nothing to tell.
+fn nothing_known(told: Result<(), CommandError>) -> Result<ExitCode, Failure> {
     match told {
-        Err(error) if error.is_nothing_known() => {
-            writeln!(io::stderr(), "lxc-autoscale-ml: {}", error.told())?;
-            Ok(Some(ExitCode::from(EXIT_NOTHING_KNOWN)))
-        }
-        told => Ok(told.map(|()| None)?),
+        Err(error) if error.is_nothing_known() => Ok(nothing_to_go_by(&error.told())),
+        told => Ok(told.map(|()| ExitCode::SUCCESS)?),
     }
 }
 
 /// What `plan` found, as its exit code; says why nothing was decided.
-fn exit_code(finding: &Finding) -> ExitCode {
-    match finding {
-        Finding::Nothing => ExitCode::SUCCESS,
-        Finding::Changes => ExitCode::from(EXIT_CHANGES),
-        Finding::Outdated(why) => {
-            // If standard error is gone, the exit code still tells.
-            let _ = writeln!(io::stderr(), "lxc-autoscale-ml: {why}");
-            ExitCode::from(EXIT_NOTHING_KNOWN)
-        }
+fn planned(found: Result<Finding, CommandError>) -> Result<ExitCode, Failure> {
+    match found {
+        Ok(Finding::Nothing) => Ok(ExitCode::SUCCESS),
+        Ok(Finding::Changes) => Ok(ExitCode::from(EXIT_CHANGES)),
+        Ok(Finding::Outdated(why)) => Ok(nothing_to_go_by(&why)),
+        Err(error) if error.is_without_measurement() => Ok(nothing_to_go_by(&error.told())),
+        Err(error) => Err(error.into()),
     }
+}
+
+fn nothing_to_go_by(why: &str) -> ExitCode {
+    // If standard error is gone, the exit code still tells.
+    let _ = writeln!(io::stderr(), "lxc-autoscale-ml: {why}");
+    ExitCode::from(EXIT_NOTHING_KNOWN)
 }
 
 /// The configuration that a back-test replays, with its file unless it is built in.

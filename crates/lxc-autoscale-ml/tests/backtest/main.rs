@@ -194,10 +194,10 @@ fn cpu_of_traces_is_given_as_the_policy_says() {
         run(policy, more);
         traces.decisions()
     };
-    let fine = decisions(cpulimit, &[]);
-    assert_eq!(fine, decisions(&format!("{cpulimit}\nmin_cores = 0.1"), &[]));
-    assert_eq!(fine, decisions(cores, &["--cpu-class", "fractional"]));
-    assert!(fine.iter().any(|decision| decision.2 < 1.0), "{fine:?}");
+    let hundredths = decisions(cpulimit, &[]);
+    assert_eq!(hundredths, decisions(&format!("{cpulimit}\nmin_cores = 0.1"), &[]));
+    assert_eq!(hundredths, decisions(cores, &["--cpu-class", "fractional"]));
+    assert!(hundredths.iter().any(|decision| decision.2 < 1.0), "{hundredths:?}");
 }
 
 #[test]
