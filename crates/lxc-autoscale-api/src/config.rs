@@ -78,6 +78,8 @@ pub struct Config {
 pub struct ServerConfig {
     /// Loopback address and port.
     pub listen: SocketAddr,
+    /// Whether the users of this machine reach it at the addresses of the node's own name, too.
+    pub listen_at_own_name: bool,
     /// Unix socket; empty means none.
     pub socket: PathBuf,
     /// File to which the bound address is written; empty means none.
@@ -206,6 +208,8 @@ pub struct PathsConfig {
     pub pve: PathBuf,
     /// procfs.
     pub proc: PathBuf,
+    /// The names that this machine knows, with their addresses.
+    pub hosts: PathBuf,
     /// LXC's directory, which appears in the names of the command sockets of running containers.
     pub lxc: PathBuf,
     /// The unit of this server, which says what systemd passes to it.
@@ -235,6 +239,7 @@ impl Default for ServerConfig {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 5000)),
+            listen_at_own_name: true,
             socket: PathBuf::from("/run/lxc_autoscale_ml/api.sock"),
             address_file: PathBuf::new(),
             trusted_uids: Vec::new(),
@@ -322,6 +327,7 @@ impl Default for PathsConfig {
             pve: PathBuf::from("/etc/pve"),
             proc: PathBuf::from("/proc"),
             lxc: PathBuf::from("/var/lib/lxc"),
+            hosts: PathBuf::from("/etc/hosts"),
             unit: PathBuf::from("/etc/systemd/system/lxc_autoscale_api.service"),
         }
     }
@@ -422,6 +428,7 @@ impl Validate for Config {
         for (path, key) in [
             (&self.paths.pve, "paths.pve"),
             (&self.paths.proc, "paths.proc"),
+            (&self.paths.hosts, "paths.hosts"),
             (&self.paths.lxc, "paths.lxc"),
             (&self.paths.unit, "paths.unit"),
             (&self.metrics.file, "metrics.file"),

@@ -42,6 +42,7 @@ pub mod metrics;
 pub mod node;
 pub mod on_disk;
 pub mod openapi;
+mod own_name;
 pub mod params;
 pub mod program;
 pub mod routes;

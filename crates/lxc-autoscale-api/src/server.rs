@@ -30,6 +30,7 @@ use crate::events;
 use crate::jobs::reconcile;
 use crate::key_command::KeyCommandError;
 use crate::node::{self, CPU_INTERVAL};
+use crate::own_name;
 use crate::routes;
 use crate::socket::{self, SocketError, SocketFile};
 use crate::state::{AppState, Shared, restart_keys};
@@ -128,6 +129,7 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), ServerError> 
     tracing::info!("Listening on http://{address}.");
     let (socket, _socket_file) = open_socket(&config.server.socket)?.unzip();
     let network = open_network(&state, &config.network).await?;
+    let own_name = open_own_name(&state, address);
     service::notify_ready();
 
     let boosts = tokio::spawn(boosts::watch(AppState::clone(&state)));
@@ -139,7 +141,8 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), ServerError> 
         let router = routes::router(AppState::clone(&state));
         Service::new(router, AppState::clone(&state), Arc::clone(&connections))
     };
-    for entrance in [Entrance::Loopback(listener)].into_iter().chain(socket.map(Entrance::Socket)) {
+    let loopback = [listener].into_iter().chain(own_name).map(Entrance::Loopback);
+    for entrance in loopback.chain(socket.map(Entrance::Socket)) {
         acceptors.spawn(entrance.serve(served_with()));
     }
     let mut door =
@@ -285,6 +288,17 @@ fn open_socket(path: &Path) -> Result<Option<(UnixListener, SocketFile)>, Server
     let opened = socket::open(path)?;
     tracing::info!("Listening on the unix socket {}.", path.display());
     Ok(Some(opened))
+}
+
+/// Opens the listeners at the addresses of the node's own name. The listener for other machines comes first where both want
+/// the same port: root asks there with a key, or at 127.0.0.1 without.
+fn open_own_name(state: &Shared, listen: SocketAddr) -> Vec<TcpListener> {
+    let config = state.config();
+    let is_taken = config.network.listen.is_some_and(|network| network.port() == listen.port());
+    match state.node_name().filter(|_| config.server.listen_at_own_name && !is_taken) {
+        Some(name) => own_name::open(&config.paths.hosts, name, listen),
+        None => Vec::new(),
+    }
 }
 
 /// Opens the listener for other machines, if one is configured.

@@ -253,6 +253,7 @@ mod tests {
         backend = "pct"
         [server]
         listen = "127.0.0.1:5001"
+        listen_at_own_name = false
         socket = "/run/other.sock"
         address_file = "/run/address"
         trusted_uids = [999]
@@ -327,6 +328,7 @@ mod tests {
         [paths]
         pve = "/etc/other"
         proc = "/other/proc"
+        hosts = "/etc/other_hosts"
         lxc = "/var/lib/other"
         unit = "/srv/api.service"
         [logging]
@@ -378,11 +380,12 @@ mod tests {
         // The keys that kept their values are reported one by one, and no others.
         let restart = restart_keys(&started, &new);
         let of = |table: &str| restart.iter().filter(|key| key.starts_with(table)).count();
-        assert_eq!((of("pct."), of("rest."), of("state."), of("paths."), of("logging.")), (7, 9, 5, 3, 5));
+        assert_eq!((of("pct."), of("rest."), of("state."), of("paths."), of("logging.")), (7, 9, 5, 4, 5));
         let server_keys = [
             "address_file",
             "keys_file",
             "listen",
+            "listen_at_own_name",
             "max_changes",
             "max_connections",
             "queue_timeout_seconds",
@@ -391,7 +394,7 @@ mod tests {
         for key in server_keys {
             assert!(restart.contains(&format!("server.{key}")), "{key}");
         }
-        assert_eq!(restart.len(), 1 + 29 + server_keys.len(), "{restart:?}");
+        assert_eq!(restart.len(), 1 + 30 + server_keys.len(), "{restart:?}");
         // The command `check` alone reads it, anew each time.
         assert!(!restart.contains(&"paths.unit".to_owned()));
     }

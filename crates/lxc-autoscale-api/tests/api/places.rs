@@ -1,6 +1,7 @@
 //! Who has access, tested with real parts: another user of this machine, another machine, a unix socket.
 
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use jiff::Timestamp;
 use lxc_autoscale_api::auth::caller::Role;
@@ -20,12 +21,15 @@ fn revoke(node: &Node, name: &str) {
     KeyFile::new(node.root().join("keys.json")).revoke(name).unwrap();
 }
 
-/// The outcome for a client: `success`, the error code, or `unreachable` if there is no connection.
+/// The outcome for a client: `success`, the error code, `unreachable` if there is no connection, or `unanswered` if nothing
+/// says so.
 fn told(mut command: Command) -> String {
     let done = command.output().unwrap();
     let text = String::from_utf8_lossy(&done.stdout).into_owned();
-    if done.status.code() == Some(7) {
-        return "unreachable".to_owned();
+    match done.status.code() {
+        Some(7) => return "unreachable".to_owned(),
+        Some(28) => return "unanswered".to_owned(),
+        _ => (),
     }
     let answer: serde_json::Value = serde_json::from_str(&text)
         .unwrap_or_else(|error| panic!("{error}: {text:?} {}", String::from_utf8_lossy(&done.stderr)));
@@ -115,7 +119,9 @@ struct OtherMachine {
 impl OtherMachine {
     /// Connects it to this machine by a pair of virtual network cards.
     fn connect() -> Self {
-        let id = std::process::id();
+        /// Tests of one process have different ones, whether they run in one process or in several.
+        static CONNECTED: AtomicU32 = AtomicU32::new(0);
+        let id = 2 * std::process::id() + CONNECTED.fetch_add(1, Ordering::Relaxed);
         // Documentation addresses (RFC 5737), which nothing else on this machine can have.
         let (block, base) = (id / 64 % 2, id % 64 * 4);
         let network = ["198.51.100", "203.0.113"][usize::try_from(block).unwrap()];
@@ -132,7 +138,7 @@ impl OtherMachine {
 
     /// Root of that machine sends a request.
     fn asks(&self, url: &str, key: Option<&str>, headers: &[&str], writes: bool) -> String {
-        let asked = curl(0, &["--max-time", "20", url], key, headers, writes);
+        let asked = curl(0, &["--connect-timeout", "3", "--max-time", "20", url], key, headers, writes);
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.name]).arg(asked.get_program()).args(asked.get_args());
         told(command)
@@ -194,4 +200,46 @@ fn asked_from_another_machine(other: &OtherMachine, address: &str) {
     assert_eq!(told(curl(0, &[&format!("http://{}", server.address())], None, &[], true)), "success");
     assert_eq!(told(curl(0, &[&url], None, &[], false)), "forbidden");
     assert_eq!(node.calls(), [""; 0], "two cores it has already");
+}
+
+/// As Proxmox has it: the node's name has the address that other machines know.
+#[test]
+fn the_nodes_own_name_leads_this_machine_in_and_no_other_one() {
+    assert!(geteuid().is_root(), "only root can make a network namespace: run this test as root");
+    let other = OtherMachine::connect();
+    let node = Node::new();
+    let name = std::fs::read_to_string(node.root().join("proc/sys/kernel/hostname")).unwrap();
+    let name = name.trim();
+    let viewer = key(&node, "viewer", Role::Viewer);
+    let hosts = format!("127.0.0.1 localhost\n{} {name}.example.com {name}\n", other.ours);
+    std::fs::write(node.root().join("hosts"), hosts).unwrap();
+    let mut server = Server::start(&node, "");
+    server.wait_for("for this machine alone");
+    let port = server.address().port();
+    let url = format!("http://{name}:{port}");
+    let leads_to = format!("{name}:{port}:{}", other.ours);
+    let door = ["--resolve", &leads_to, &url];
+    for (uid, key, headers, writes, expected) in [
+        (0, None, &[][..], true, "success"),
+        (NOBODY, None, &[], false, "forbidden"),
+        (NOBODY, Some(viewer.as_str()), &[], false, "success"),
+        (NOBODY, Some(&viewer), &[], true, "wrong_role"),
+        (0, None, &["Host: evil.example"], false, "unknown_host"),
+        (0, None, &["Origin: http://evil.example"], true, "foreign_origin"),
+    ] {
+        let said = told(curl(uid, &door, key, headers, writes));
+        assert_eq!(said, expected, "uid {uid} {key:?} {headers:?} writes: {writes}");
+    }
+    // By its address, too.
+    let by_address = format!("http://{}:{port}", other.ours);
+    assert_eq!(told(curl(0, &[&by_address], None, &[], true)), "success");
+    // Whatever key the other machine has, nothing listens there for it.
+    assert_eq!(other.asks(&by_address, Some(&viewer), &[], false), "unanswered");
+    assert_eq!(node.calls(), [""; 0], "two cores it has already");
+    server.signal(Signal::TERM);
+    assert!(server.wait().success());
+
+    let server = Server::start(&node, "listen_at_own_name = false");
+    let by_address = format!("http://{}:{}", other.ours, server.address().port());
+    assert_eq!(told(curl(0, &[&by_address], None, &[], false)), "unreachable");
 }

@@ -1,6 +1,6 @@
 //! The program itself: started on a free port, used over real connections, stopped by signals.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
@@ -29,12 +29,14 @@ pub(crate) fn write_config(node: &Node, server: &str, rest: &str) {
     let text = format!(
         "[server]\nlisten = \"127.0.0.1:0\"\nsocket = \"{root}/api.sock\"\naddress_file = \"{root}/address\"\ntrusted_uids = [{uid}]\nkeys_file = \"{root}/keys.json\"\n{server}\n\
          [pct]\npath = \"{root}/pct\"\n\
-         [paths]\npve = \"{root}/etc/pve\"\nproc = \"{root}/proc\"\n\
+         [paths]\npve = \"{root}/etc/pve\"\nproc = \"{root}/proc\"\nhosts = \"{root}/hosts\"\n\
          [metrics]\nfile = \"{root}/log/lxc_metrics.json\"\n[audit]\nfile = \"{root}/audit.jsonl\"\n\
          [state]\ndirectory = \"{root}/state\"\n\
          [logging]\nfile = \"{root}/api.log\"\n{rest}\n"
     );
     fs::write(node.root().join("api.toml"), text).unwrap();
+    // The node's name has no address but where a test gives it one.
+    File::options().create(true).append(true).open(node.root().join("hosts")).unwrap();
 }
 
 pub(crate) fn program(node: &Node, command: &str) -> Command {
