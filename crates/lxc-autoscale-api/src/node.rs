@@ -130,7 +130,7 @@ pub fn status(proc: &Path, node_name: &str, cpu: &CpuMeter) -> NodeStatus {
 }
 
 /// Whether a container is on this node; `home` is the name of its node, empty for this one.
-fn is_here(proc: &Path, home: &str) -> bool {
+pub(crate) fn is_here(proc: &Path, home: &str) -> bool {
     home.is_empty() || !name(proc).is_ok_and(|own| !own.eq_ignore_ascii_case(home))
 }
 

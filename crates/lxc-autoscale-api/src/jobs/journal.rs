@@ -123,7 +123,7 @@ impl Journal {
         if let Some(identity) = &identity {
             kept.identities.insert(vmid, identity.clone());
         }
-        kept.before = Some(Before { vmid, config, parent, running, identity });
+        kept.before = Some(Before { vmid, config, parent, running, identity, home: stored.home.clone() });
     }
 
     /// Keeps how far a copy has come; it is recorded with the next call, before that is made.

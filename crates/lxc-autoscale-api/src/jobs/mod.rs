@@ -224,6 +224,9 @@ pub struct Before {
     /// Which container it is; `None` in rows of earlier versions.
     #[serde(default)]
     pub identity: Option<ContainerIdentity>,
+    /// The name of the node it is on; empty for the node this server runs on, and in rows of earlier versions.
+    #[serde(default)]
+    pub home: String,
 }
 
 #[cfg(test)]

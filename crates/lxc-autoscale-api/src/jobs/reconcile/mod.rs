@@ -20,10 +20,12 @@ use crate::actions::ActionError;
 use crate::audit::{self, NewestChanges, ToldEnd};
 use crate::backend::watch::{Standing, watched};
 use crate::backend::{BackendError, ContainerHost, Stored};
+use crate::budget::PROMISED_FOR;
 use crate::changes::{Changes, Lack};
 use crate::exporter::DONE;
 use crate::gate::{Gate, Ticket};
 use crate::ledger::{self, Changed, identities};
+use crate::node;
 use crate::params::SnapshotName;
 use crate::state::AppState;
 use crate::store::{Store, StoreError};
@@ -109,7 +111,10 @@ pub async fn begin(state: &AppState) -> Result<(), StoreError> {
         } else {
             tracing::warn!(number, summary, "the server ended in the middle of this");
         }
-        promise_memory(state.changes(), &open).await;
+        // The memory of other nodes is not checked.
+        if open.before.as_ref().is_none_or(|before| node::is_here(&config.paths.proc, &before.home)) {
+            promise_memory(state.changes(), &open, Duration::ZERO).await;
+        }
         found.push((open, told));
     }
     for group in in_turns(found) {
@@ -135,16 +140,26 @@ pub async fn begin(state: &AppState) -> Result<(), StoreError> {
 }
 
 /// Counts the memory that an interrupted change gives its container, or may yet. If that cannot be read, nobody gets
-/// more memory until it can ([`settle`] tries again), or the change has ended.
-async fn promise_memory(changes: &Changes, open: &Open) {
+/// more memory until it can ([`settle`] tries again), or the change has ended, or it was tried for too long.
+async fn promise_memory(changes: &Changes, open: &Open, tried: Duration) {
     match more_memory(changes.host(), open).await {
         Ok(0) => changes.budget().release(open.number),
         Ok(more) => changes.budget().promise(open.number, more),
-        Err(Unread { vmid, error }) => {
+        Err(Unread { vmid, error }) if is_waited_for(&error, tried) => {
             tracing::warn!(number = open.number, %vmid, error = %ErrorChain(&error), "cannot read how much memory a rollback gives: no container gets more until then");
             changes.budget().hold_for(open.number, vmid);
         }
+        Err(Unread { vmid, error }) => {
+            tracing::error!(number = open.number, %vmid, error = %ErrorChain(&error), "cannot read how much memory a rollback gives: none is kept for it");
+            changes.budget().release(open.number);
+        }
     }
+}
+
+/// Whether others wait until it can be read what a change gives: only while it may be read some day, and no longer
+/// than what it gives would count. Pure.
+fn is_waited_for(error: &BackendError, tried: Duration) -> bool {
+    error.may_pass() && tried < PROMISED_FOR.unsigned_abs()
 }
 
 /// What a rollback gives its container cannot be read.
@@ -267,14 +282,14 @@ async fn settle(changes: &Changes, open: &Open) -> &'static str {
     let number = open.number;
     let journal = Journal::of_interrupted(number, changes.store().clone());
     let mut newest = open.clone();
-    let mut pause = PAUSES.0;
+    let (since, mut pause) = (Instant::now(), PAUSES.0);
     // Since when none of its calls is known to be running.
     let mut waits: Option<Instant> = None;
     // While one is, other changes of its containers are refused at once: that may take an hour.
     let mut overdue = None;
     let end = loop {
         if changes.budget().is_held_for(number) {
-            promise_memory(changes, open).await;
+            promise_memory(changes, open, since.elapsed()).await;
         }
         let is_patient = waits.is_none_or(|since| since.elapsed() < PATIENCE);
         let looked = look(changes.host(), &journal, &newest, is_patient);
@@ -449,4 +464,20 @@ async fn is_done(
         (Task::Reboot { .. } | Task::PruneSnapshots { .. } | Task::Other, Some(_)) => false,
         (task, Some(now)) => settle_by_configuration(task, before, now).state == JobState::Done,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_rollback_gives_is_waited_for_while_it_may_be_read_and_not_for_ever() {
+        let command = || "GET /nodes/two/lxc/104/config".to_owned();
+        let is_down = BackendError::Unreachable { command: command(), detail: "595".to_owned() };
+        let is_gone = BackendError::NotPermitted { command: command(), detail: "403".to_owned() };
+        let lasts = PROMISED_FOR.unsigned_abs();
+        assert!(is_waited_for(&is_down, lasts / 2));
+        assert!(!is_waited_for(&is_down, lasts));
+        assert!(!is_waited_for(&is_gone, Duration::ZERO));
+    }
 }
