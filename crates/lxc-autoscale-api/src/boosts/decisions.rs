@@ -5,7 +5,7 @@
 //! wish, and stay for good.
 
 use lxc_autoscale_core::Vmid;
-use lxc_autoscale_core::api::SizeOf;
+use lxc_autoscale_core::api::{BoostInfo, SizeOf};
 
 use super::{BoostRefused, found, rows};
 use crate::actions::ActionError;
@@ -20,7 +20,8 @@ pub fn is_decision(caller: &Caller) -> bool {
     caller.purpose.as_ref().is_some_and(Purpose::is_decision)
 }
 
-/// Refuses a size for a decision if it takes something from a boost that has not been given back. An end that waits for
+/// Refuses a size for a decision if it takes something from a boost that has not been given back. A boost holds nothing
+/// any more once somebody has set another size. An end that waits for
 /// the container to need less does not count: the daemon may bring it down as far as it can meanwhile. The caller has
 /// the container to itself.
 ///
@@ -39,7 +40,7 @@ pub async fn keep_from(
     };
     let Some(to) = to else { return Ok(()) };
     // Most containers have none, and then the node is not asked.
-    if rows::read(store, Some(vmid)).await?.is_empty() {
+    if !rows::has(store, vmid, boosted).await? {
         return Ok(());
     }
     let stored = host.stored(vmid).await?;
@@ -50,8 +51,11 @@ pub async fn keep_from(
     if has.is_some_and(|has| has <= to) {
         return Ok(());
     }
-    let boosts = found(store, vmid, boosted, &stored).await?.boosts;
-    match boosts.iter().find(|boost| boost.waiting.is_none() && to < boost.size) {
+    let looked = found(store, vmid, boosted, &stored).await?;
+    // A boost whose size somebody has replaced holds nothing any more.
+    let is_owed = |boost: &BoostInfo| boost.base.is_none_or(|base| looked.is_raised(base));
+    let is_taken_from = |boost: &&BoostInfo| boost.waiting.is_none() && to < boost.size && is_owed(boost);
+    match looked.boosts.iter().find(is_taken_from) {
         None => Ok(()),
         Some(boost) => {
             let (what, size, ends) = (ledger::word(boosted), boost.size, boost.ends);

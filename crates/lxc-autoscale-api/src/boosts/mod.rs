@@ -9,6 +9,10 @@
 //! boost is over, and nothing is returned. A container that may be another one is given back the size as any other,
 //! which takes nothing but what looks like the boost.
 
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
 use jiff::{SignedDuration, Timestamp};
 use lxc_autoscale_core::api::{
     BoostEvent, BoostInfo, BoostRequest, BoostState, EventKind, LedgerEntry, SizeOf,
@@ -40,6 +44,8 @@ pub const MAX_MINUTES: u32 = 7 * 24 * 60;
 const MAX_OF_A_CONTAINER: usize = 16;
 /// How often an end is decided again because its container was changed while it waited.
 const MOST_TRIES: usize = 5;
+/// How long an end waits for its container. A change may take an hour, and the end is tried again anyway.
+const END_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Why there is no boost.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -224,7 +230,7 @@ async fn take_back(
     rows::let_end(state.store(), vmid, Some(number), now).await?;
     let boosts = list(state, Some(vmid)).await?;
     if let Some(half) = boosts.iter().find(|boost| number_of(boost) == number)
-        && let Outcome::Waits(why) = try_to_end(state, caller, half, now).await?
+        && let Outcome::Waits(why) = try_to_end(state, caller, half, Clock::at(now)).await?
     {
         tracing::warn!(%vmid, why, "cannot take back one half of a failed boost yet");
     }
@@ -263,7 +269,25 @@ pub async fn list(state: &Shared, of: Option<Vmid>) -> Result<Vec<BoostInfo>, St
 /// # Errors
 /// [`StoreError`].
 pub async fn end_due(state: &Shared, now: Timestamp) -> Result<(), StoreError> {
-    end_all(state, &Caller::server(), None, now).await
+    let own = Caller { queue_timeout: Some(END_PATIENCE), ..Caller::server() };
+    end_all(state, &own, None, now).await
+}
+
+/// The time, counted on from a moment.
+#[derive(Clone, Copy, Debug)]
+struct Clock {
+    then: Timestamp,
+    since: Instant,
+}
+
+impl Clock {
+    fn at(now: Timestamp) -> Self {
+        Self { then: now, since: Instant::now() }
+    }
+
+    fn now(&self) -> Timestamp {
+        self.then + self.since.elapsed()
+    }
 }
 
 async fn end_all(
@@ -278,11 +302,25 @@ async fn end_all(
         rows::follow_the_clock(state.store(), now).await?;
         boosts = rows::read(state.store(), of).await?;
     }
-    for (boost, next_try) in boosts {
-        if now < next_try {
-            continue;
-        }
-        match try_to_end(state, caller, &boost, now).await? {
+    let clock = Clock::at(now);
+    let mut due = BTreeMap::<Vmid, Vec<BoostInfo>>::new();
+    for (boost, _) in boosts.into_iter().filter(|(_, next_try)| *next_try <= now) {
+        due.entry(boost.vm_id).or_default().push(boost);
+    }
+    // One that waits for its container holds up no other container's.
+    let ended = join_all(due.into_values().map(|due| end_each(state, caller, due, clock))).await;
+    ended.into_iter().collect()
+}
+
+/// Ends boosts of one container.
+async fn end_each(
+    state: &Shared,
+    caller: &Caller,
+    due: Vec<BoostInfo>,
+    clock: Clock,
+) -> Result<(), StoreError> {
+    for boost in due {
+        match try_to_end(state, caller, &boost, clock).await? {
             Outcome::Ended => tell(state, BoostState::Ended, &boost),
             // A waiting boost is tried again every minute, but published once.
             Outcome::Waits(why) if boost.waiting.is_none() => {
@@ -314,12 +352,12 @@ async fn try_to_end(
     state: &Shared,
     caller: &Caller,
     boost: &BoostInfo,
-    now: Timestamp,
+    clock: Clock,
 ) -> Result<Outcome, StoreError> {
     let number = number_of(boost);
     let mut why = "its container keeps being changed".to_owned();
     for _ in 0..MOST_TRIES {
-        match end_in_turn(state, caller, boost, now).await {
+        match end_in_turn(state, caller, boost, clock.now()).await {
             Ok(Turn::Ended | Turn::OfAnother) => return Ok(Outcome::Ended),
             Ok(Turn::Gone) => return Ok(Outcome::Gone),
             Ok(Turn::Otherwise) => {}
@@ -334,7 +372,8 @@ async fn try_to_end(
         }
     }
     tracing::warn!(number, why, "a boost cannot end yet");
-    rows::wait(state.store(), number, &why, now).await?;
+    // A try may take longer than the pause before the next one.
+    rows::wait(state.store(), number, &why, clock.now()).await?;
     Ok(Outcome::Waits(why))
 }
 
@@ -418,7 +457,7 @@ fn largest<'a>(base: f64, boosts: impl IntoIterator<Item = &'a BoostInfo>) -> f6
 struct Look {
     boosts: Vec<BoostInfo>,
     current: Option<f64>,
-    /// Whether `lxc-autoscale-ml` set the current value.
+    /// Whether `lxc-autoscale-ml` made the current value of what a boost had set.
     is_decided: bool,
     /// The CPU limit.
     cpulimit: Option<f64>,

@@ -119,6 +119,16 @@ pub(super) async fn read(store: &Store, of: Option<Vmid>) -> Result<Vec<(BoostIn
     Ok(boosts)
 }
 
+/// Whether a size of a container has boosts.
+pub(super) async fn has(store: &Store, vmid: Vmid, resource: SizeOf) -> Result<bool, StoreError> {
+    let found = store.read(move |connection| {
+        connection
+            .prepare_cached("SELECT EXISTS (SELECT 1 FROM boosts WHERE vmid = ?1 AND resource = ?2)")?
+            .query_row(params![vmid.get(), ledger::word(resource)], |row| row.get(0))
+    });
+    found.await
+}
+
 fn all(connection: &Connection) -> rusqlite::Result<Vec<(BoostInfo, Timestamp)>> {
     let mut statement = connection.prepare(
         "SELECT number, vmid, resource, size, base, began_us, ends_us, caller, waiting, next_try_us FROM boosts

@@ -221,20 +221,38 @@ fn last_after(
         .optional()
 }
 
-/// The size that a decision of `lxc-autoscale-ml` set, if that was the newest change of it.
+/// The size that decisions of `lxc-autoscale-ml` have made of what a boost had set, if those were the newest changes of
+/// it. What they made of a size that somebody else had set is that one's.
 #[expect(clippy::option_option, reason = "no such decision is something else than one that left no size")]
 pub(crate) fn decided(
     connection: &Connection,
     vmid: Vmid,
     resource: SizeOf,
 ) -> rusqlite::Result<Option<Option<f64>>> {
-    let newest: Option<(Option<f64>, String)> = connection
-        .prepare_cached(
-            "SELECT after, why FROM ledger WHERE vmid = ?1 AND resource = ?2 ORDER BY number DESC LIMIT 1",
-        )?
-        .query_row(params![vmid.get(), word(resource)], |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()?;
-    Ok(newest.filter(|(_, why)| LedgerEntry::decision_in(why).is_some()).map(|(after, _)| after))
+    let mut newest = connection.prepare_cached(
+        "SELECT before, after, why FROM ledger WHERE vmid = ?1 AND resource = ?2 ORDER BY number DESC",
+    )?;
+    let mut rows = newest.query(params![vmid.get(), word(resource)])?;
+    // What the newest decision left, and what the oldest of those seen found.
+    let mut decided: Option<(Option<f64>, Option<f64>)> = None;
+    while let Some(row) = rows.next()? {
+        let (before, after): (Option<f64>, Option<f64>) = (row.get(0)?, row.get(1)?);
+        let why = row.get_ref(2)?.as_str()?;
+        if decided.is_some_and(|(_, found)| !is_same(found, after)) {
+            return Ok(None);
+        }
+        if LedgerEntry::decision_in(why).is_none() {
+            return Ok(decided.map(|(left, _)| left).filter(|_| is_of_boost(why)));
+        }
+        decided = Some((decided.map_or(after, |(left, _)| left), before));
+    }
+    Ok(None)
+}
+
+/// Whether an entry with this `why` is the start or the end of a boost.
+fn is_of_boost(why: &str) -> bool {
+    let reason = why.split_once(": ").map_or(why, |(reason, _)| reason);
+    [LedgerEntry::BOOST, LedgerEntry::END_OF_BOOST].contains(&reason)
 }
 
 /// Forgets everything about an id whose container is gone.

@@ -461,6 +461,65 @@ async fn a_decision_that_gives_more_than_the_boost_stays_and_a_persons_wish_too(
     }
 }
 
+/// The daemon answers an out-of-memory event, say, which does not make the person's size the boost's again.
+#[tokio::test]
+async fn a_decision_upon_what_a_person_set_is_not_owed_to_the_boost() {
+    let node = Node::new();
+    node.post("/boost", json!({"vm_id": 104, "memory": 8192, "minutes": 10})).await.data();
+    node.measured(104, 500.0, 1);
+    node.post("/scale/ram", json!({"vm_id": 104, "memory": 4096})).await.data();
+    for memory in [5000, 5500] {
+        decided(&node, "/scale/ram", json!({"vm_id": 104, "memory": memory})).await.data();
+    }
+    after_minutes(&node, 11).await;
+    assert!(node.conf(104).unwrap().contains("memory: 5500\n"), "{:?}", node.conf(104));
+    assert_eq!(node.get("/boost").await.data(), &json!([]));
+}
+
+/// Nothing of the size is the boost's any more, so the daemon goes on before it ends.
+#[tokio::test]
+async fn a_boost_that_holds_nothing_any_more_keeps_no_decision_away() {
+    let node = Node::new();
+    node.post("/boost", json!({"vm_id": 104, "cores": 8, "minutes": 10})).await.data();
+    node.post("/scale/cores", json!({"vm_id": 104, "cores": 6})).await.data();
+    decided(&node, "/scale/cores", json!({"vm_id": 104, "cores": 5})).await.data();
+    after_minutes(&node, 11).await;
+    assert_eq!(cores(&node), "5");
+}
+
+/// A change may take an hour.
+#[tokio::test]
+async fn an_end_does_not_queue_for_long_and_holds_up_no_other() {
+    let node = Node::new();
+    node.write_conf(106, RUNNING_104);
+    for vmid in [104, 106] {
+        node.post("/boost", json!({"vm_id": vmid, "cores": 4, "minutes": 10})).await.data();
+    }
+    let state = start(&node);
+    hold_snapshots(&node);
+    let api = routes::router(AppState::clone(&state));
+    let body = json!({"vm_id": 104, "snapshot_name": "turn"});
+    let holder =
+        tokio::spawn(async move { send(&api, request("POST", "/snapshot/create", Some(body))).await });
+    while !node.root().join("held").exists() {
+        tokio::task::yield_now().await;
+    }
+    let (now, tried) = (Timestamp::now() + SignedDuration::from_mins(11), std::time::Instant::now());
+    boosts::end_due(&state, now).await.unwrap();
+    let listed = node.get("/boost").await;
+    assert_eq!((listed.data().as_array().unwrap().len(), &listed.data()[0]["vm_id"]), (1, &json!(104)));
+    let why = listed.data()[0]["waiting"].as_str().unwrap();
+    assert!(why.contains("has been under way for longer than 5s"), "{why}");
+    let database = rusqlite::Connection::open(node.config.state.directory.join("api.sqlite")).unwrap();
+    let next: i64 = database.query_row("SELECT next_try_us FROM boosts", [], |row| row.get(0)).unwrap();
+    let next = Timestamp::from_microsecond(next).unwrap();
+    assert!(now + tried.elapsed() < next, "a minute from the end of the try, not from its begin");
+    std::fs::write(node.root().join("release"), "").unwrap();
+    holder.await.unwrap().data();
+    after_minutes(&node, 13).await;
+    assert_eq!(cores(&node), "2");
+}
+
 /// It cannot give back the size from before, which is too small by now. The daemon brings it down as far as that does
 /// no harm, and the end goes on to wait for the rest.
 #[tokio::test]
