@@ -38,12 +38,20 @@ pub async fn create(
     if let Err(failure) = cancellable(journal.cancel(), host.create_snapshot(vmid, name, MARK)).await {
         return Err(dropped(host, vmid, name, failure).await);
     }
-    let found = match host.stored(vmid).await?.snapshot(name.as_str()).map(snapstate::lacks) {
-        Some(None) => return Ok(SnapshotCreated { vm_id: vmid, snapshot_name: name.to_string() }),
-        Some(Some(lacks)) => format!("snapshot `{name}` of container {vmid} is incomplete: {lacks}"),
-        None => format!("container {vmid} has no snapshot `{name}`"),
-    };
-    Err(ActionError::NotApplied { found })
+    // The client is told of a failure, and so must not find a snapshot later.
+    match host.stored(vmid).await.map(|stored| stored.snapshot(name.as_str())) {
+        Ok(Some(state)) => match snapstate::lacks(state) {
+            None => Ok(SnapshotCreated { vm_id: vmid, snapshot_name: name.to_string() }),
+            Some(lacks) => {
+                let found = format!("snapshot `{name}` of container {vmid} is incomplete: {lacks}");
+                Err(removed(host, vmid, name, ActionError::NotApplied { found }, true).await)
+            }
+        },
+        Ok(None) => {
+            Err(ActionError::NotApplied { found: format!("container {vmid} has no snapshot `{name}`") })
+        }
+        Err(unknown) => Err(removed(host, vmid, name, unknown.into(), true).await),
+    }
 }
 
 /// Removes what a failed or cancelled snapshot has left, and returns why it failed.
@@ -62,6 +70,17 @@ async fn dropped(
         return failure.into();
     }
     let may_have_begun = failure.may_have_begun();
+    removed(host, vmid, name, failure.into(), may_have_begun).await
+}
+
+/// Removes what there is of a snapshot, and returns why it failed.
+async fn removed(
+    host: &dyn ContainerHost,
+    vmid: Vmid,
+    name: &SnapshotName,
+    failure: ActionError,
+    may_have_begun: bool,
+) -> ActionError {
     let removed = match is_marked(host, vmid, name).await {
         Ok(true) => delete_and_verify(host, vmid, name).await,
         Err(unknown) if may_have_begun => Err(unknown.into()),
@@ -69,15 +88,15 @@ async fn dropped(
         Ok(false) | Err(_) => Ok(()),
     };
     match removed {
-        Ok(()) => failure.into(),
+        Ok(()) => failure,
         // What remains is known only when that call has ended.
         Err(at_work) if at_work.at_work().is_some() => {
             ActionError::HalfWay { cause: Box::new(at_work), done: ErrorChain(&failure).to_string() }
         }
         Err(error) => ActionError::LeftBehind {
             cause: Box::new(match failure {
-                BackendError::Cancelled { .. } => ChangeError::Cancelled.into(),
-                other => other.into(),
+                ActionError::Backend(BackendError::Cancelled { .. }) => ChangeError::Cancelled.into(),
+                other => other,
             }),
             left: format!("snapshot `{name}` of container {vmid} ({})", ErrorChain(&error)),
         },

@@ -140,12 +140,19 @@ async fn an_incomplete_snapshot_is_shown_and_not_rolled_back_to() {
     }
 }
 
-/// `pct` reports success, but the node shows an incomplete snapshot.
+/// `pct` reports success, but the node shows an incomplete snapshot: it is removed, or named.
 #[tokio::test]
 async fn an_incomplete_snapshot_is_no_success() {
-    let node = Node::new();
-    node.hook("snapshot", "printf '\\n[%s]\\n#%s\\nsnapstate: prepare\\n' \"$1\" \"$3\" >>\"$conf\"; exit 0");
-    let reply = node.post("/snapshot/create", json!({"vm_id": 104, "snapshot_name": "half"})).await;
-    reply.assert_error(502, "not_applied");
-    assert!(reply.message().contains("Proxmox has not finished taking it"), "{reply:?}");
+    for (hook, code) in [("", "not_applied"), ("fail 'cannot remove it'", "left_behind")] {
+        let node = Node::new();
+        node.hook(
+            "snapshot",
+            "printf '\\n[%s]\\n#%s\\nsnapstate: prepare\\n' \"$1\" \"$3\" >>\"$conf\"; exit 0",
+        );
+        node.hook("delsnapshot", hook);
+        let reply = node.post("/snapshot/create", json!({"vm_id": 104, "snapshot_name": "half"})).await;
+        reply.assert_error(502, code);
+        assert!(reply.message().contains("Proxmox has not finished taking it"), "{reply:?}");
+        assert_eq!(node.conf(104).unwrap().contains("[half]"), code == "left_behind");
+    }
 }
