@@ -98,9 +98,10 @@ struct Plan {
 fn plan(snapshots: &[SnapshotInfo], request: &PruneRequest) -> Plan {
     let mut plan = Plan::default();
     let mut counted = Vec::new();
+    let parents = snapshots.iter().map(|of| (of.name.as_str(), of.parent.as_deref())).collect();
     for snapshot in snapshots {
         match judged(snapshot, request) {
-            Ok((at, name)) => counted.push((at, depth(snapshots, snapshot), name)),
+            Ok((at, name)) => counted.push((at, snapstate::depth(&parents, &snapshot.name), name)),
             Err(reason) => {
                 plan.left.push(LeftSnapshot { name: snapshot.name.clone(), reason: reason.into_owned() });
             }
@@ -135,16 +136,6 @@ fn judged(
     }
     let at = snapshot.created.ok_or("it is not known when it was taken")?;
     Ok((at.instant(), name))
-}
-
-/// How many snapshots a snapshot descends from.
-fn depth(snapshots: &[SnapshotInfo], snapshot: &SnapshotInfo) -> usize {
-    let parent = |of: &SnapshotInfo| {
-        let name = of.parent.as_deref()?;
-        snapshots.iter().find(|snapshot| snapshot.name == name)
-    };
-    // At most the length of the list, in case it contains cycles.
-    std::iter::successors(parent(snapshot), |of| parent(of)).take(snapshots.len()).count()
 }
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 //! The section of such a snapshot has `snapstate: prepare` or `delete`. While Proxmox works on it, the container is
 //! locked as well; after a crash, lock and section remain until somebody removes them.
 
+use std::collections::BTreeMap;
+
 use lxc_autoscale_core::api::SnapshotState;
 
 /// The state that Proxmox's `snapstate` stands for; a complete snapshot has none.
@@ -13,6 +15,13 @@ pub(in crate::backend) fn state(snapstate: Option<&str>) -> SnapshotState {
         // `prepare`. Proxmox has no other word, and one that it may get some day would not mean a complete snapshot.
         Some(_) => SnapshotState::HalfMade,
     }
+}
+
+/// How many snapshots a snapshot descends from, given the parent of each.
+pub(crate) fn depth(parents: &BTreeMap<&str, Option<&str>>, name: &str) -> usize {
+    let parent = |of: &&str| parents.get(of).copied().flatten().filter(|parent| parents.contains_key(parent));
+    // At most the length of the list, in case it contains cycles.
+    std::iter::successors(parent(&name), |of| parent(of)).take(parents.len()).count()
 }
 
 /// What an incomplete snapshot lacks, in words; `None` for a complete one.

@@ -207,12 +207,10 @@ const CURRENT: &str = "current";
 pub(super) fn snapshots(mut answer: Vec<SnapshotAnswer>, zone: &TimeZone) -> Vec<SnapshotInfo> {
     let present = answer.iter().find(|entry| entry.name == CURRENT).and_then(|entry| entry.parent.clone());
     answer.retain(|entry| entry.name != CURRENT);
-    let parents: BTreeMap<String, Option<String>> =
-        answer.iter().map(|entry| (entry.name.clone(), entry.parent.clone())).collect();
-    let parent = |of: &&Option<String>| of.as_deref().and_then(|name| parents.get(name));
-    // At most the length of the list, in case it contains cycles.
-    let depth = |name: &str| std::iter::successors(parents.get(name), parent).take(parents.len()).count();
-    answer.sort_by_cached_key(|entry| (entry.seconds(), depth(&entry.name)));
+    let parents = answer.iter().map(|entry| (entry.name.as_str(), entry.parent.as_deref())).collect();
+    let depths: Vec<_> = answer.iter().map(|entry| snapstate::depth(&parents, &entry.name)).collect();
+    let mut entries: Vec<_> = depths.into_iter().zip(answer).collect();
+    entries.sort_by_key(|(depth, entry)| (entry.seconds(), *depth));
     let info = |entry: SnapshotAnswer| SnapshotInfo {
         created: entry
             .seconds()
@@ -224,7 +222,7 @@ pub(super) fn snapshots(mut answer: Vec<SnapshotAnswer>, zone: &TimeZone) -> Vec
         state: snapstate::state(entry.snapstate.as_deref()),
         name: entry.name,
     };
-    answer.into_iter().map(info).collect()
+    entries.into_iter().map(|(_, entry)| info(entry)).collect()
 }
 
 impl SnapshotAnswer {
