@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Read;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -9,6 +10,9 @@ use serde_json::{Value, json};
 use crate::leaving::{hold, release, until, until_held};
 use crate::node::{Node, RUNNING_104};
 use crate::server::{Server, program, read_answer, write_config};
+
+/// How long a test waits for what should take a moment, on a machine that has much else to do.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Kills the server while a `pct` call of `command` is running, starts a new one, and lets the call end with `rest`
 /// of its script. Returns how the change ended according to the audit log, and the new server.
@@ -24,9 +28,7 @@ pub(crate) fn killed_while(
     write_config(node, "", "");
     let server = Server::spawn(node, &mut program(node, "run"));
     let _client = server.send(method, path, body);
-    while !node.root().join("held").exists() {
-        std::thread::yield_now();
-    }
+    soon("the call to be made", || node.root().join("held").exists().then_some(()));
     server.signal(Signal::KILL);
     server.wait();
 
@@ -40,12 +42,20 @@ pub(crate) fn killed_while(
     fs::write(node.root().join("release"), "").unwrap();
     server.wait_for("settled");
     // The record in the audit log is written after the line in the service log.
+    // There may be none at all yet: the server was killed before it had written that the change began.
+    let line = soon("the record of the end", || newest_line(node).filter(|line| line["event"] != "begun"));
+    (line, server)
+}
+
+/// Waits for something that the server does, which takes a moment.
+#[track_caller]
+fn soon<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let since = Instant::now();
     loop {
-        // There may be none at all yet: the server was killed before it had written that the change began.
-        match newest_line(node) {
-            Some(line) if line["event"] != "begun" => return (line, server),
-            _ => {}
+        if let Some(found) = look() {
+            return found;
         }
+        assert!(since.elapsed() < PATIENCE, "waited {PATIENCE:?} for {what}");
         std::thread::yield_now();
     }
 }
@@ -82,12 +92,10 @@ fn half_a_copy_is_removed() {
     assert_eq!((&line["event"], &line["code"]), (&json!("not_done"), &json!("interrupted")), "{line}");
     assert_eq!(node.conf(105), None);
     assert!(!node.conf(104).unwrap().contains("[lxc-autoscale"));
-    let job = loop {
+    let job = soon("the end of the job", || {
         let job = server.data("/jobs")[0].clone();
-        if job["state"] != "running" {
-            break job;
-        }
-    };
+        (job["state"] != "running").then_some(job)
+    });
     assert_eq!((&job["state"], &job["code"]), (&json!("failed"), &json!("interrupted")), "{job}");
 }
 
