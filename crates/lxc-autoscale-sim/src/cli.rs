@@ -113,7 +113,7 @@ fn run_on_node(node: Option<PathBuf>, command: Command) -> ExitCode {
     let status = match command {
         // These were handled before.
         Command::Demo(_) | Command::Run(_) | Command::ServeRest(_) => 2,
-        Command::Pct { args } => pct::run(&layout, &args, &mut terminal),
+        Command::Pct { args } => pct::run(&layout, &pct::decoded(args), &mut terminal),
         Command::Pveum { args } => pveum::run(&layout, &args, &mut terminal),
         Command::Pvesh { args } => pvesh::run(&layout, &args, &mut terminal),
         Command::CreateNode { engine, name, cpus, memory, cgroup_v1, bin } => {

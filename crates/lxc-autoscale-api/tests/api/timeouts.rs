@@ -147,7 +147,7 @@ async fn the_environment_is_ours_not_the_callers() {
     node.post("/scale/cores", json!({"vm_id": 104, "cores": 4})).await.data();
     let environment = fs::read_to_string(node.root().join("environment")).unwrap();
     assert!(
-        environment.contains("LC_ALL=C\n") && environment.contains("PATH=/usr/local/sbin:"),
+        environment.contains("LC_ALL=C.UTF-8\n") && environment.contains("PATH=/usr/local/sbin:"),
         "{environment}"
     );
     assert!(!environment.contains("CARGO"), "{environment}");

@@ -42,6 +42,20 @@ pub fn run(layout: &NodeLayout, args: &[String], terminal: &mut Terminal<'_>) ->
     status.unwrap_or(DIED)
 }
 
+/// The arguments as `pct` understands them in the locale that `LC_ALL` names: unless that is one of UTF-8, every byte
+/// beyond ASCII becomes a replacement character. Without `LC_ALL`, the locale of the machine is taken for one of UTF-8.
+pub fn decoded(args: Vec<String>) -> Vec<String> {
+    let is_utf8 = |locale: String| locale.is_empty() || locale.to_ascii_uppercase().contains("UTF-8");
+    if std::env::var("LC_ALL").map_or(true, is_utf8) {
+        return args;
+    }
+    let decode = |arg: String| {
+        let known = |byte: u8| if byte.is_ascii() { char::from(byte) } else { char::REPLACEMENT_CHARACTER };
+        arg.bytes().map(known).collect()
+    };
+    args.into_iter().map(decode).collect()
+}
+
 enum Found<'a> {
     Command(&'static Command, &'a [String]),
     Help,

@@ -25,6 +25,9 @@ use crate::config::PctConfig;
 /// The PATH for the program and everything it starts.
 const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// The locale: messages in English, and arguments in UTF-8, without which `pct` replaces every other character.
+const LOCALE: &str = "C.UTF-8";
+
 /// The exit code of a call whose task did not end with `OK`.
 const WORKER_FAILED: i32 = 255;
 
@@ -167,7 +170,7 @@ impl Runner {
     fn command(&self, call: &Call) -> Command {
         let mut command = Command::new(&self.config.path);
         command.arg(call.command).arg(call.vmid.to_string()).args(&call.arguments);
-        command.env_clear().env("PATH", SEARCH_PATH).env("LC_ALL", "C");
+        command.env_clear().env("PATH", SEARCH_PATH).env("LC_ALL", LOCALE);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         // In a process group of its own: Ctrl-C on a terminal must not interrupt a call that the daemon will wait
         // for.
