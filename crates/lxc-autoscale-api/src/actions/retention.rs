@@ -220,10 +220,4 @@ mod tests {
             assert!(plan.left.iter().all(|left| left.reason.contains("incomplete")), "{:?}", plan.left);
         }
     }
-
-    #[test]
-    fn parents_in_a_circle_end() {
-        let circle = snapshots("one 1 ours two\ntwo 1 ours one");
-        assert_eq!(depth(&circle, &circle[0]), 2);
-    }
 }

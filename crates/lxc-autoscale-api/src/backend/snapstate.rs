@@ -32,3 +32,16 @@ pub fn lacks(state: SnapshotState) -> Option<&'static str> {
         SnapshotState::HalfRemoved => Some("Proxmox has not finished removing it"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parents_in_a_circle_end_and_one_that_is_gone_counts_for_nothing() {
+        let circle = BTreeMap::from([("one", Some("two")), ("two", Some("one"))]);
+        assert_eq!(depth(&circle, "one"), 2);
+        let line = BTreeMap::from([("one", Some("gone")), ("two", Some("one")), ("three", Some("two"))]);
+        assert_eq!(["one", "two", "three", "gone"].map(|name| depth(&line, name)), [0, 1, 2, 0]);
+    }
+}
