@@ -7,9 +7,11 @@ use std::path::Path;
 use lxc_autoscale_core::api::{HealthCheck, HealthState};
 use lxc_autoscale_core::{ErrorChain, users};
 
+use crate::audit;
 use crate::auth::keys::KeyFile;
 use crate::backend::rest::{Missing, RestHost};
 use crate::backend::{ContainerHost, Opened};
+use crate::blocking::OneAtATime;
 use crate::config::{BackendChoice, Config, TokenPlace};
 use crate::configuration::file;
 use crate::node;
@@ -17,6 +19,7 @@ use crate::routes::health::{audit_check, keys_check, metrics_check};
 use crate::unit::Unit;
 
 mod hints;
+mod service;
 
 /// A check, and what to do about it if it is not healthy.
 struct Finding {
@@ -70,7 +73,12 @@ pub async fn run(config: &Config, out: &mut impl Write) -> io::Result<HealthStat
         }
         Err(_) => {}
     }
-    findings.extend(audit_check(&config.audit).await.map(Finding::from));
+    let (of_service, alone) = (service::user_of(&unit), OneAtATime::default());
+    let audit = audit_check(&config.audit, &alone, move |file| match of_service {
+        Some(other) => audit::probe_as(file, &other),
+        None => audit::probe(file),
+    });
+    findings.extend(audit.await.map(Finding::from));
     findings.push(check_keys(&config.server.keys_file, &unit).into());
     findings.push(metrics_check(config.metrics.clone()).await.into());
     findings.push(check_changes_of_configuration(&config.configuration.ml_file, is_rest).into());

@@ -11,6 +11,7 @@ use crate::auth::keys::KeyFile;
 use crate::auth::limits::RateLimits;
 use crate::backend::ContainerHost;
 use crate::backend::measured::Measured;
+use crate::blocking::OneAtATime;
 use crate::changes::Changes;
 use crate::cli::DEFAULT_CONFIG;
 use crate::config::{Config, NetworkConfig, ServerConfig};
@@ -53,11 +54,17 @@ pub struct Shared {
     questions: Turns,
     confirmations: Confirmations,
     cpu: CpuMeter,
+    audit_looks: OneAtATime,
     instruments: Arc<Instruments>,
     node_name: Option<String>,
 }
 
 impl Shared {
+    /// The turn of those who look whether the audit log can be written.
+    pub(crate) fn audit_looks(&self) -> &OneAtATime {
+        &self.audit_looks
+    }
+
     /// Creates the state; `node_name` is the name of this node, if known.
     pub fn new(config: Config, host: Arc<dyn ContainerHost>, node_name: Option<String>) -> Self {
         let store = Store::new(&config.state.directory);
@@ -83,6 +90,7 @@ impl Shared {
             config: InForce(Arc::new(RwLock::new(Arc::new(config)))),
             host,
             cpu: CpuMeter::default(),
+            audit_looks: OneAtATime::default(),
             instruments,
             node_name,
         };

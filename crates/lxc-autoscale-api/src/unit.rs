@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Unit {
     user: Option<String>,
+    group: Option<String>,
+    more_groups: Vec<String>,
     /// The files of the credentials, by name; `None` for what only systemd can pass on, such as an encrypted one.
     credentials: BTreeMap<String, Option<PathBuf>>,
 }
@@ -45,6 +47,11 @@ impl Unit {
             let (key, value) = (key.trim_end(), value.trim_start());
             match key {
                 "User" => self.user = Some(value.to_owned()).filter(|user| !user.is_empty()),
+                "Group" => self.group = Some(value.to_owned()).filter(|group| !group.is_empty()),
+                "SupplementaryGroups" if value.is_empty() => self.more_groups.clear(),
+                "SupplementaryGroups" => {
+                    self.more_groups.extend(value.split_whitespace().map(str::to_owned));
+                }
                 // An empty value takes back what was said before.
                 "LoadCredential" | "LoadCredentialEncrypted" | "SetCredential" | "SetCredentialEncrypted"
                     if value.is_empty() =>
@@ -69,6 +76,16 @@ impl Unit {
     /// The user that the service runs as, if that is not root.
     pub fn user(&self) -> Option<&str> {
         self.user.as_deref().filter(|user| !["root", "0"].contains(user))
+    }
+
+    /// The group that the service runs in, if that is not its user's own.
+    pub fn group(&self) -> Option<&str> {
+        self.group.as_deref()
+    }
+
+    /// The groups that the service is in besides those of its user.
+    pub fn more_groups(&self) -> &[String] {
+        &self.more_groups
     }
 
     /// The file that systemd passes to the service as the credential of this name: `None` if it passes none,
@@ -105,6 +122,7 @@ mod tests {
         assert_eq!((unit.user(), unit.credential("proxmox_token")), (None, None));
         let unit = read(SHIPPED, &[("rest.conf", REST), ("notes.txt", "[Service]\nUser=root\n")]);
         assert_eq!(unit.user(), Some("lxc-autoscale-api"));
+        assert_eq!((unit.group(), unit.more_groups()), (Some("lxc-autoscale"), &["www-data".to_owned()][..]));
         assert_eq!(unit.credential("proxmox_token"), Some(Some(Path::new(TOKEN))));
         assert_eq!(unit.credential("other"), None);
     }

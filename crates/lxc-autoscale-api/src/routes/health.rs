@@ -3,6 +3,9 @@
 //! The status is 200 while containers can be changed, even if something is missing (`degraded`), and 503 if they
 //! cannot be changed, so that a probe that looks only at the status is not misled.
 
+use std::path::Path;
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -11,9 +14,10 @@ use jiff::Timestamp;
 use lxc_autoscale_core::api::{Envelope, Health, HealthCheck, HealthState, Status};
 use lxc_autoscale_core::{ErrorChain, count};
 
-use crate::audit;
+use crate::audit::{self, AuditError};
 use crate::auth::caller::{Caller, Role};
 use crate::auth::keys::KeysError;
+use crate::blocking::OneAtATime;
 use crate::config::{AuditConfig, MetricsConfig};
 use crate::metrics;
 use crate::openapi::{Output, Schemas, Shape};
@@ -39,13 +43,15 @@ impl Output for HealthAnswer {
 pub(crate) const AUDIT: &str = "audit";
 /// The check of the keys.
 pub(crate) const KEYS: &str = "keys";
+/// How long a look at the audit log may take.
+const LOOK: Duration = Duration::from_secs(5);
 /// The code of a failed check.
 const UNHEALTHY: &str = "unhealthy";
 
 pub(super) async fn check(State(state): State<AppState>, caller: Caller) -> HealthAnswer {
     let mut checks = state.host().probe().await;
     let config = state.config();
-    checks.extend(audit_check(&config.audit).await);
+    checks.extend(audit_check(&config.audit, state.audit_looks(), audit::probe).await);
     checks.push(keys_check(state.keys().apart(|keys| Ok(keys.keys()?.len())).await));
     checks.push(metrics_check(config.metrics.clone()).await);
     if caller.role < Role::Admin {
@@ -102,22 +108,31 @@ fn only_keys(health: &Health) -> bool {
 }
 
 /// A change that cannot be written to the audit log is not begun. `None` if none is kept.
-pub(crate) async fn audit_check(config: &AuditConfig) -> Option<HealthCheck> {
+///
+/// One `look` at a time, in the turn of `looks`: one on a mount that hangs keeps its thread.
+pub(crate) async fn audit_check(
+    config: &AuditConfig,
+    looks: &OneAtATime,
+    look: impl FnOnce(&Path) -> Result<(), AuditError> + Send + 'static,
+) -> Option<HealthCheck> {
     let file = config.file.clone();
     if file.as_os_str().is_empty() {
         return None;
     }
     let shown = file.display().to_string();
-    let probed = tokio::task::spawn_blocking(move || audit::probe(&file)).await;
-    let (state, detail) = match probed {
-        Ok(Ok(())) => (HealthState::Healthy, format!("`{shown}` can be written")),
-        Ok(Err(error)) => {
+    let (state, detail) = match looks.within(LOOK, move || look(&file)).await {
+        Ok(Ok(Ok(()))) => (HealthState::Healthy, format!("`{shown}` can be written")),
+        Ok(Ok(Err(error))) => {
             let error = ErrorChain(&error);
             let remedy =
                 "no change is begun until it can be written: make room or permit it, or set `audit.file`";
             (HealthState::Unhealthy, format!("{error}; {remedy}"))
         }
-        Err(error) => (HealthState::Degraded, format!("looking at the audit log failed: {error}")),
+        Ok(Err(error)) => (HealthState::Degraded, format!("looking at the audit log failed: {error}")),
+        Err(_) => (
+            HealthState::Unhealthy,
+            format!("a look at `{shown}` took longer than {LOOK:?}; its disk may hang"),
+        ),
     };
     Some(HealthCheck { name: AUDIT.to_owned(), state, detail })
 }

@@ -30,7 +30,9 @@ fn check_with(node: &Node, audit: &Path) -> (Option<i32>, String) {
     let own = format!("file = \"{}\"", node.root().join("audit.jsonl").display());
     let text = fs::read_to_string(&file).unwrap();
     assert!(text.contains(&own), "{text}");
-    fs::write(&file, text.replace(&own, &format!("file = \"{}\"", audit.display()))).unwrap();
+    let text = text.replace(&own, &format!("file = \"{}\"", audit.display()));
+    let unit = format!("[paths]\nunit = \"{}\"\n", node.root().join("api.service").display());
+    fs::write(&file, text.replace("[paths]\n", &unit)).unwrap();
     let (code, stdout, _) = run_to_end(node, "check");
     (code, stdout)
 }
@@ -65,6 +67,28 @@ async fn an_audit_log_that_cannot_be_written_is_no_good_health() {
     }
     node.post("/scale/cores", json!({"vm_id": 104, "cores": 3})).await.data();
     assert_eq!(node.get("/health/check").await.data()["state"], "healthy");
+}
+
+/// Root may write what the service's own user may not. Only root can look as somebody else.
+#[test]
+fn check_looks_at_the_audit_log_as_the_user_of_the_service() {
+    if !geteuid().is_root() {
+        return;
+    }
+    let node = Node::new();
+    let audit = node.root().join("audit.jsonl");
+    fs::write(&audit, "").unwrap();
+    fs::set_permissions(node.root(), fs::Permissions::from_mode(0o777)).unwrap();
+    for (user, mode, is_fine) in
+        [("nobody", 0o600, false), ("nobody", 0o666, true), ("root", 0o600, true), ("missing", 0o600, true)]
+    {
+        fs::set_permissions(&audit, fs::Permissions::from_mode(mode)).unwrap();
+        fs::write(node.root().join("api.service"), format!("[Service]\nUser={user}\n")).unwrap();
+        let (_, said) = check_with(&node, &audit);
+        let word = if is_fine { "ok       audit" } else { "FAILED   audit" };
+        assert!(said.contains(word), "{user} {mode:o}: {said}");
+        assert!(is_fine || said.contains("Permission denied"), "{said}");
+    }
 }
 
 /// Holders of keys are answered 500.
