@@ -13,14 +13,27 @@ fn main() -> io::Result<()> {
     if !is("CARGO_CFG_TARGET_OS", "linux") || !is("CARGO_CFG_TARGET_ENV", "gnu") {
         return Ok(());
     }
-    // A linker that does not know one of these options says so and goes on without it. What never runs in an ordinary cycle, like
-    // the reports of panics, is put together behind the rest:
+    if names_a_linker() {
+        return Ok(());
+    }
+    // The linkers that a C compiler calls unasked warn of such an option that they do not know and go on without it. gold gives
+    // up, and a linker called without a compiler does not know `-Wl`. What never runs in an ordinary cycle, like the reports of
+    // panics, is put together behind the rest:
     writeln!(cargo, "cargo::rustc-link-arg-bins=-Wl,-z,keep-text-section-prefix")?;
     if FIRST_WITH_PACKED <= library().unwrap_or_default() {
         // The table of what the start moves takes 3 KiB instead of 130.
         writeln!(cargo, "cargo::rustc-link-arg-bins=-Wl,-z,pack-relative-relocs")?;
     }
     Ok(())
+}
+
+/// Whether the build asks for a linker of its own: what that understands is not known.
+fn names_a_linker() -> bool {
+    let of = |key: &str| std::env::var(key).unwrap_or_default();
+    let flags = of("CARGO_ENCODED_RUSTFLAGS");
+    let is_one =
+        |flag: &str| ["linker=", "linker-flavor=", "fuse-ld=gold"].iter().any(|part| flag.contains(part));
+    !of("RUSTC_LINKER").is_empty() || flags.split('\u{1f}').any(is_one)
 }
 
 /// The version of this machine's C library, where the program is built for it; a program that is to run with an older library is

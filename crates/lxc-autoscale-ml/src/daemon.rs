@@ -386,7 +386,8 @@ impl Daemon {
         if let Some(trouble) = report.troubles.first() {
             return format!("waiting: {trouble}");
         }
-        let done = report.carried.iter().filter(|carried| carried.outcome.error().is_none()).count();
+        let done =
+            report.carried.iter().filter(|carried| matches!(carried.outcome, Outcome::Done { .. })).count();
         format!(
             "{}, {} in the last cycle",
             counted(report.proposals.len(), "container", "containers"),

@@ -5,6 +5,7 @@
 
 mod applied;
 mod boosts;
+mod noted;
 mod proposals;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -101,7 +102,8 @@ struct Set {
     before: Option<f64>,
     /// The value read back.
     after: Option<f64>,
-    /// Whether we changed it. A repeated call may find that the first one, whose answer was lost, had done so.
+    /// Whether we changed it. A call is only repeated after an answer that says that nothing was changed, so what a
+    /// repeated one finds was set by somebody else, too.
     is_ours: bool,
 }
 
@@ -418,11 +420,7 @@ impl Executor {
         let begun = |ledger: &mut Ledger| ledger.begin(now, vmid, decision, &proposal.inputs);
         let Some(number) = self.begin(begun) else { return self.not_asked_for() };
         let outcome = self.ask(now, proposal, decision, &format!("decision {number}")).await;
-        match outcome {
-            Outcome::Done { .. } => self.changes.entry(vmid).or_default().note(decision, now),
-            Outcome::Unknown { .. } => self.changes.entry(vmid).or_default().note_unsure(decision, now),
-            _ => {}
-        }
+        noted::note(self.changes.entry(vmid).or_default(), decision, &outcome, now);
         self.note_answered(now, vmid, decision, number, &outcome);
         self.settle(number, outcome.clone());
         outcome
@@ -492,19 +490,19 @@ impl Executor {
         match wanted {
             Wanted::Cores(request) => {
                 let answer = self.client.scale_cores(request, purpose).await?;
-                let (before, after) = (answer.made.before.map(f64::from), answer.made.after.map(f64::from));
-                Ok(Set { before, after, is_ours: answer.made.changed || answer.is_repeated })
+                let (before, after) = (answer.before.map(f64::from), answer.after.map(f64::from));
+                Ok(Set { before, after, is_ours: answer.changed })
             }
             Wanted::Cpulimit(request) => {
                 let answer = self.client.scale_cpulimit(request, purpose).await?;
-                let (before, after) = (answer.made.before, answer.made.after);
-                Ok(Set { before, after, is_ours: answer.made.changed || answer.is_repeated })
+                let (before, after) = (answer.before, answer.after);
+                Ok(Set { before, after, is_ours: answer.changed })
             }
             Wanted::Memory(request) => {
                 let answer = self.client.scale_ram(request, purpose).await?;
                 let mib = |size: Option<Mebibytes>| size.map(Mebibytes::as_f64);
-                let (before, after) = (mib(answer.made.before), mib(answer.made.after));
-                Ok(Set { before, after, is_ours: answer.made.changed || answer.is_repeated })
+                let (before, after) = (mib(answer.before), mib(answer.after));
+                Ok(Set { before, after, is_ours: answer.changed })
             }
         }
     }

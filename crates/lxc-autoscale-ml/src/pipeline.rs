@@ -271,7 +271,7 @@ impl Pipeline {
     pub fn decide_shadows(&mut self, now: Timestamp) {
         if !self.shadows.is_empty() {
             let policies = self.policies(now);
-            self.shadows.decide(&self.history, &policies, now);
+            self.shadows.decide(&self.history, &policies, &self.guards, now);
         }
     }
 

@@ -63,15 +63,6 @@ pub enum ClientError {
     Endpoint(String),
 }
 
-/// What the API answered to a change.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Answer<R> {
-    /// What it did.
-    pub made: R,
-    /// Whether an attempt before this one failed, which may have done it.
-    pub is_repeated: bool,
-}
-
 /// The client of our API.
 #[derive(Clone, Debug)]
 pub struct ApiClient {
@@ -125,7 +116,7 @@ impl ApiClient {
     pub async fn container_status(&self, vm_id: Vmid) -> Result<ContainerStatus, CallError> {
         let route = "/resource/vm/status";
         let url = format!("{}{route}?vm_id={vm_id}", self.endpoint.base());
-        Ok(self.call(route, || self.http.get(&url)).await?.made)
+        self.call(route, || self.http.get(&url)).await
     }
 
     /// All active boosts.
@@ -152,7 +143,7 @@ impl ApiClient {
         &self,
         request: &ScaleCoresRequest,
         purpose: &str,
-    ) -> Result<Answer<ScaledCores>, CallError> {
+    ) -> Result<ScaledCores, CallError> {
         self.post("/scale/cores", request, purpose).await
     }
 
@@ -164,7 +155,7 @@ impl ApiClient {
         &self,
         request: &ScaleCpulimitRequest,
         purpose: &str,
-    ) -> Result<Answer<ScaledCpulimit>, CallError> {
+    ) -> Result<ScaledCpulimit, CallError> {
         self.post("/scale/cpulimit", request, purpose).await
     }
 
@@ -172,11 +163,7 @@ impl ApiClient {
     ///
     /// # Errors
     /// [`CallError`]; see [`CallError::may_have_happened`].
-    pub async fn scale_ram(
-        &self,
-        request: &ScaleRamRequest,
-        purpose: &str,
-    ) -> Result<Answer<ScaledRam>, CallError> {
+    pub async fn scale_ram(&self, request: &ScaleRamRequest, purpose: &str) -> Result<ScaledRam, CallError> {
         self.post("/scale/ram", request, purpose).await
     }
 
@@ -193,12 +180,7 @@ impl ApiClient {
     }
 
     /// Requests a change; `purpose` goes to the API's audit log and ledger.
-    async fn post<Q, R>(
-        &self,
-        route: &'static str,
-        request: &Q,
-        purpose: &str,
-    ) -> Result<Answer<R>, CallError>
+    async fn post<Q, R>(&self, route: &'static str, request: &Q, purpose: &str) -> Result<R, CallError>
     where
         Q: Serialize + Sync,
         R: DeserializeOwned,
@@ -219,7 +201,7 @@ impl ApiClient {
         &self,
         route: &'static str,
         request: impl Fn() -> RequestBuilder,
-    ) -> Result<Answer<R>, CallError> {
+    ) -> Result<R, CallError> {
         let deadline = Instant::now() + self.patience.deadline;
         let mut pause = FIRST_PAUSE;
         let mut left = self.patience.retries;
@@ -227,7 +209,7 @@ impl ApiClient {
             let now = Instant::now();
             let limit = self.patience.answer.min(deadline.saturating_duration_since(now));
             let error = match self.attempt(route, request(), limit).await {
-                Ok(made) => return Ok(Answer { made, is_repeated: left < self.patience.retries }),
+                Ok(made) => return Ok(made),
                 Err(error) => error,
             };
             let wait = error.retry_after().unwrap_or(pause);
@@ -363,7 +345,7 @@ mod tests {
     async fn ask(
         answers: Vec<Option<(u16, Value)>>,
         patience: Patience,
-    ) -> (Result<Answer<ScaledCores>, CallError>, usize) {
+    ) -> (Result<ScaledCores, CallError>, usize) {
         let (url, asked) = serve(answers).await;
         let client = ApiClient::new(&url, patience).unwrap().in_a_hurry();
         let result = client.scale_cores(&four_cores(), PURPOSE).await;
@@ -378,7 +360,7 @@ mod tests {
     #[tokio::test]
     async fn the_value_read_back_is_returned() {
         let (result, calls) = ask(vec![Some((200, resized(2, 4)))], PATIENCE).await;
-        let result = result.unwrap().made;
+        let result = result.unwrap();
         assert_eq!(
             (result.before.unwrap().get(), result.after.unwrap().get(), result.changed),
             (2.0, 4.0, true)
@@ -393,7 +375,7 @@ mod tests {
         let memory = Mebibytes::new(8192);
         let request = ScaleRamRequest { vm_id: four_cores().vm_id, memory, expected: None };
         let result = client.scale_ram(&request, PURPOSE).await.unwrap();
-        assert_eq!(result.made.after, Some(Mebibytes::new(8192)));
+        assert_eq!(result.after, Some(Mebibytes::new(8192)));
         assert_eq!(*asked.lock().unwrap(), [json!({"vm_id": 104, "memory": 8192})]);
     }
 
@@ -402,7 +384,7 @@ mod tests {
         for status in [429, 502, 503] {
             let answers = vec![Some((status, refused("busy"))), Some((200, resized(2, 4)))];
             let (result, calls) = ask(answers, PATIENCE).await;
-            assert!(result.unwrap().is_repeated, "{status}");
+            assert!(result.unwrap().changed, "{status}");
             assert_eq!(calls, 2, "{status}");
         }
     }
@@ -473,7 +455,7 @@ mod tests {
         let router = Router::new().route("/scale/cores", post(handler));
         let listener = tokio::net::UnixListener::bind(&path).unwrap();
         tokio::spawn(async move { axum::serve(listener, router).await });
-        assert!(client.scale_cores(&four_cores(), PURPOSE).await.unwrap().made.changed);
+        assert!(client.scale_cores(&four_cores(), PURPOSE).await.unwrap().changed);
     }
 
     #[tokio::test]

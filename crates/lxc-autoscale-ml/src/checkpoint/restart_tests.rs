@@ -330,6 +330,9 @@ fn the_stored_past_is_asked_for_once_the_name_is_known() {
             let record = next.containers.get_mut(&vmid(100)).unwrap();
             let configuration = ContainerConfig::parse(&format!("hostname: {name}\n")).0;
             record.configuration = (1 < minute).then_some(configuration.into());
+            if record.configuration.is_none() {
+                record.missing.insert("configuration", "it could not be read".into());
+            }
             pipeline.take(next);
         }
         let known = pipeline.history().container(vmid(100)).unwrap().model.recommend(at(3));

@@ -124,7 +124,7 @@ impl ContainerHistory {
 
     /// Whether it is known whose stored data is its own: without a name, that of any container with its id would do.
     pub(super) fn may_ask_for_its_past(&self) -> bool {
-        !self.in_doubt && (self.identity.name.is_some() || self.record.configuration.is_some())
+        !self.in_doubt && (self.identity.name.is_some() || !is_unread(&self.record))
     }
 
     /// Learns the data from before the first record if it could not be read at the time, or its name was not known.
@@ -201,6 +201,11 @@ impl ContainerHistory {
     pub fn configuration(&self) -> Option<&ContainerConfig> {
         self.record.configuration.as_deref()
     }
+}
+
+/// Whether it has a configuration that could not be read. Without Proxmox there is none, and no name will ever come.
+pub(super) fn is_unread(record: &ContainerRecord) -> bool {
+    record.configuration.is_none() && record.missing.contains("configuration")
 }
 
 /// Whether these names belong to two containers: an unknown name matches any.

@@ -18,6 +18,7 @@ use lxc_autoscale_core::Vmid;
 use lxc_autoscale_core::snapshot::{ContainerRecord, Snapshot};
 use serde::{Deserialize, Serialize};
 
+use container::is_unread;
 pub use container::{ContainerHistory, identity, names_differ};
 pub use differences::{LONGEST_STEP, Step, restarted_between, step};
 pub use hours::Hours;
@@ -237,7 +238,7 @@ impl History {
         // The data stored under this id belongs to the other container.
         let mut past = self.past.as_mut().filter(|_| !replaced);
         let before = past.as_mut().map(|past| {
-            let can_ask = record.configuration.is_some();
+            let can_ask = !is_unread(&record);
             can_ask.then(|| past.of(vmid, identity.name.as_deref(), instant, instant)).flatten()
         });
         let mut container = ContainerHistory::unseen(

@@ -218,6 +218,46 @@ fn the_first_configuration_that_can_be_read_tells_whose_the_id_is() {
     }
 }
 
+/// A past that notes whom it was asked about.
+#[derive(Debug, Default)]
+struct AskedPast(Arc<std::sync::Mutex<Vec<Vmid>>>);
+
+impl Past for AskedPast {
+    fn of(&mut self, id: Vmid, _: Option<&str>, _: Timestamp, _: Timestamp) -> Option<Vec<Observation>> {
+        self.0.lock().unwrap().push(id);
+        Some(Vec::new())
+    }
+
+    fn hours_of(&mut self, _: Vmid, _: Option<&str>, _: Timestamp, _: Timestamp) -> Option<Vec<HourPeak>> {
+        Some(Vec::new())
+    }
+
+    fn rest(&mut self) {}
+}
+
+/// Where there is no Proxmox, no record ever has a configuration. One that could not be read may name another container.
+#[test]
+fn the_stored_past_is_asked_for_unless_a_configuration_could_not_be_read() {
+    for (why, missing, want) in
+        [("there is none", None, vec![vmid(104)]), ("unreadable", Some("permission denied"), Vec::new())]
+    {
+        let past = AskedPast::default();
+        let asked = Arc::clone(&past.0);
+        let mut history = History::new(Arc::new(Shared::with_shipped(&RecommendConfig::default())), 100);
+        history.look_back_to(Box::new(past));
+        for minute in 0..3 {
+            let mut snapshot = snapshot(60 * minute, &[104], &[]);
+            for record in snapshot.containers.values_mut() {
+                if let Some(reason) = missing {
+                    record.missing.insert("configuration", reason.into());
+                }
+            }
+            history.take(snapshot);
+        }
+        assert_eq!(*asked.lock().unwrap(), want, "{why}");
+    }
+}
+
 /// A file of the Python original has no configuration, no limits and none of our counters. What it calls memory is
 /// no working set, and 105 could not be read: zeros.
 #[test]

@@ -18,6 +18,8 @@ pub struct Tried {
     pub decision: Decision,
     /// Whether it was done.
     pub is_done: bool,
+    /// Whether it is not known if it was.
+    pub is_unsure: bool,
     /// Whether a person wanted it, by a proposal or a plan.
     pub by_people: bool,
 }
@@ -34,7 +36,7 @@ impl Ledger {
             "0"
         };
         let sql = format!(
-            "SELECT vmid, at_us, decision, outcome_kind = 'done', {authors} FROM decisions
+            "SELECT vmid, at_us, decision, outcome_kind = 'done', outcome_kind = 'unknown', {authors} FROM decisions
              WHERE outcome_kind IN ('done', 'failed', 'unknown') ORDER BY at_us, number"
         );
         let read = || -> rusqlite::Result<Vec<Tried>> {
@@ -50,6 +52,7 @@ fn read_tried(row: &Row<'_>) -> rusqlite::Result<Tried> {
         at: read_timestamp(1, row.get(1)?)?,
         decision: read_json(row, 2)?,
         is_done: row.get(3)?,
-        by_people: row.get(4)?,
+        is_unsure: row.get(4)?,
+        by_people: row.get(5)?,
     })
 }

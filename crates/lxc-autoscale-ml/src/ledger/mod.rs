@@ -215,15 +215,15 @@ impl Ledger {
         let is_undone =
             matches!(outcome, Outcome::Failed { .. } | Outcome::Overtaken { .. } | Outcome::Already { .. });
         if is_undone {
+            // One that has an author stays: a proposal may refer to it.
             let sql = "UPDATE decisions AS old SET times = old.times + 1, last_at_us = new.at_us
                 FROM decisions AS new
-                WHERE new.number = ?1 AND old.outcome = ?2
+                WHERE new.number = ?1 AND old.outcome = ?2 AND new.number NOT IN (SELECT number FROM authors)
                     AND json_extract(old.decision, '$.to') IS json_extract(new.decision, '$.to')
                     AND old.number = (SELECT max(number) FROM decisions
                         WHERE vmid = new.vmid AND resource = new.resource AND number < new.number)";
             if 0 < transaction.execute(sql, params![number, text])? {
                 transaction.execute("DELETE FROM decisions WHERE number = ?1", [number])?;
-                transaction.execute("DELETE FROM authors WHERE number = ?1", [number])?;
                 return transaction.commit();
             }
         }
@@ -247,8 +247,9 @@ impl Ledger {
 
     fn read_last_changes(&self, at: &str) -> rusqlite::Result<BTreeMap<Vmid, LastChanges>> {
         let mut statement = self.connection.prepare(&format!(
-            "SELECT vmid, resource, action, max({at}), outcome_kind = 'done' AS is_done, json_extract(decision, '$.to')
+            "SELECT vmid, resource, action, max({at}), outcome_kind IN ('done', 'already') AS is_done, json_extract(decision, '$.to')
              FROM decisions WHERE outcome_kind IN ('pending', 'done', 'unknown')
+                OR outcome_kind = 'already' AND resource = 'memory' AND action = 'grow'
              GROUP BY vmid, resource, action, is_done ORDER BY is_done DESC"
         ))?;
         let mut changes: BTreeMap<Vmid, LastChanges> = BTreeMap::new();

@@ -497,3 +497,16 @@ fn a_growth_that_is_not_known_to_be_made_is_told_apart() {
     fixture.carry_out(60, &to(4.0), &done);
     assert_eq!(unsure(&fixture), (Some(at(60)), None));
 }
+
+/// A proposal that was carried out refers to its entry.
+#[test]
+fn an_entry_that_has_an_author_is_not_counted_with_an_older_one() {
+    let mut fixture = Fixture::new();
+    let already = Outcome::Already { size: Some(3.0) };
+    fixture.carry_out(0, &grow(Resource::Memory), &already);
+    let number = fixture.ledger.begin(at(60), vmid(104), &grow(Resource::Memory), &inputs()).unwrap();
+    fixture.ledger.note_author(number, "root (uid 0)", "proposal 1").unwrap();
+    fixture.ledger.settle(number, &already).unwrap();
+    assert_eq!(fixture.entries().iter().map(|entry| entry.number).collect::<Vec<_>>(), [number, number - 1]);
+    assert!(fixture.ledger.author(number).unwrap().is_some());
+}

@@ -7,7 +7,7 @@ use super::*;
 use crate::confidence::Chances;
 use crate::config::{Config, ModelConfig, ScalingConfig};
 use crate::decide::{
-    Allocation, Decisions, LastChanges, NodeSituation, Obstacles, Policy, Situation, decide,
+    Allocation, CpuPolicy, Decisions, LastChanges, NodeSituation, Obstacles, Policy, Situation, decide,
 };
 use crate::guard::Guard;
 use crate::observation::Observation;
@@ -31,9 +31,19 @@ fn there_are_many_and_no_two_are_the_same() {
 
 #[test]
 fn each_deviation_is_one_and_has_a_reason() {
-    let defaults =
-        Overrides::values(&ScalingConfig::default(), &RecommendConfig::default(), &ModelConfig::default());
+    let of_control = |control| {
+        let cpu = CpuPolicy { control, ..ScalingConfig::default().cpu };
+        let scaling = ScalingConfig {
+            cpu: CpuPolicy { min_cores: cpu.fewest_cores(), ..cpu },
+            ..ScalingConfig::default()
+        };
+        Overrides::values(&scaling, &RecommendConfig::default(), &ModelConfig::default())
+    };
     for (name, preset) in presets().all() {
+        let (mut scaling, mut recommend) = (ScalingConfig::default(), RecommendConfig::default());
+        preset.overrides.apply(&mut scaling, &mut recommend, &mut ModelConfig::default(), &mut |_| {});
+        // The fewest cores are 0 by default, which stands for what the control allows.
+        let defaults = of_control(scaling.cpu.control);
         assert!(2 <= preset.settings.len() && !preset.names.is_empty() && !preset.group.is_empty(), "{name}");
         for Setting { key, value, reason } in &preset.settings {
             let (_, default) = defaults.iter().find(|(known, _)| known == key).unwrap();
@@ -44,7 +54,6 @@ fn each_deviation_is_one_and_has_a_reason() {
             assert!(15 <= reason.len(), "{name}: {key}: {reason}");
         }
         // The parsed values are the ones shown.
-        let (mut scaling, mut recommend) = (ScalingConfig::default(), RecommendConfig::default());
         let mut set = Vec::new();
         preset
             .overrides

@@ -84,7 +84,9 @@ impl Restlessness {
 
     /// Whether a shrink between these sizes is worth its price before it is likely to be outgrown.
     pub fn pays(&self, from: f64, to: f64) -> bool {
-        self.lasted(to).is_none_or(|hours| self.least_saved_hours <= hours * (from - to) / from)
+        // No more than a day is known, so what lasted the day may last for as long as any price asks for.
+        let pays = |hours: f64| DAY_HOURS <= hours || self.least_saved_hours <= hours * (from - to) / from;
+        self.lasted(to).is_none_or(pays)
     }
 
     /// The sizes at which it changes for how long one is enough, the smallest first.
@@ -183,6 +185,13 @@ mod tests {
         let kept: Restlessness =
             serde_json::from_str(r#"{"enough": 3.0, "lasted": [[1.0, 0.87], [3.0, 24.0]]}"#).unwrap();
         assert!(kept.pays(3.0, 2.0) && !kept.pays(3.0, 2.5));
+    }
+
+    #[test]
+    fn what_was_not_outgrown_all_day_may_shrink_whatever_a_change_costs() {
+        let idle: Vec<f32> = vec![0.05; 288];
+        let day = Restlessness::of(&idle, 1.0, 100.0).unwrap();
+        assert!(day.pays(4.0, 0.1) && day.pays(0.06, 0.05));
     }
 
     #[test]

@@ -96,8 +96,10 @@ pub struct Account {
 
 /// The account of a container from `since` to `until`.
 pub fn account(known: &Known, since: Timestamp, until: Timestamp) -> Account {
+    let known = &of_its_own(known);
     let of_period = |at: i64| (since.as_second()..until.as_second()).contains(&at);
-    let made: Vec<&Made> = known.changes.iter().filter(|made| of_period(made.at.as_second())).collect();
+    let is_counted = |made: &&Made| !made.is_unsure && of_period(made.at.as_second());
+    let made: Vec<&Made> = known.changes.iter().filter(is_counted).collect();
     let Comparison { compared, worse } = compare(known, since, until);
     Account {
         id: Some(known.id),
@@ -116,6 +118,18 @@ pub fn account(known: &Known, since: Timestamp, until: Timestamp) -> Account {
     }
 }
 
+/// The same without the changes before its first size, which are those of the container that had its id then.
+fn of_its_own(known: &Known) -> Known {
+    let is_its_own = |made: &&Made| {
+        let first = match made.resource {
+            Resource::Cpu => known.first_cores,
+            Resource::Memory => known.first_memory,
+        };
+        first.is_none_or(|first| first.at <= made.at)
+    };
+    Known { changes: known.changes.iter().filter(is_its_own).copied().collect(), ..known.clone() }
+}
+
 /// What it held of a resource in the hours that count.
 fn held(known: &Known, resource: Resource, counts: impl Fn(i64) -> bool) -> Held {
     type Of = fn(&Hour) -> Option<f64>;
@@ -127,7 +141,7 @@ fn held(known: &Known, resource: Resource, counts: impl Fn(i64) -> bool) -> Held
     };
     let Some(first) = first else { return Held::default() };
     let changes = known.changes.iter().filter(|made| made.resource == resource);
-    let given = Baseline::of(first, changes, &known.hours, size);
+    let given = Baseline::of(first, known.forgotten_before, changes, &known.hours, size);
     let mut sum = Held::default();
     for (hour, given) in known.hours.iter().zip(given).filter(|(hour, _)| counts(hour.start_seconds)) {
         if let (Some(size), Some(used)) = (size(hour), used(hour)) {
@@ -171,6 +185,6 @@ pub fn total(accounts: &[Account]) -> Account {
 
 /// The hour of a change itself is neither before nor after it.
 pub(super) fn first_change(known: &Known, resource: Resource) -> Option<i64> {
-    let of_this = known.changes.iter().filter(|made| made.resource == resource);
+    let of_this = known.changes.iter().filter(|made| made.resource == resource && !made.is_unsure);
     of_this.map(|made| made.at.as_second()).min()
 }

@@ -2,7 +2,10 @@
 //!
 //! What we set is expected to stay. A measured size that is another one was set by somebody else, and is what we are
 //! compared with from then on. Once the size is back at what we had set, as at the end of a boost, what was given before
-//! counts again.
+//! counts again. What cannot be told is taken as ours: the size before the oldest stored change, where older ones of ours
+//! may be forgotten, and the size that a change of ours would have set of which nobody knows whether it was made.
+
+use jiff::Timestamp;
 
 use super::{First, Hour, Made};
 
@@ -20,19 +23,29 @@ pub(super) struct Baseline {
     ours: Option<(f64, f64)>,
     /// When that was, in seconds since the epoch.
     ours_at: Option<i64>,
+    /// What we set if our last change was made, while that is not known.
+    unsure: Option<f64>,
 }
 
 impl Baseline {
     /// What people gave in each hour: `changes` are ours of one resource, and `size` is that of an hour. Both are in order
-    /// of time.
+    /// of time; older ones than `forgotten_before` are not stored any more.
     pub(super) fn of<'a>(
         first: First,
+        forgotten_before: Timestamp,
         changes: impl Iterator<Item = &'a Made>,
         hours: &[Hour],
         size: impl Fn(&Hour) -> Option<f64>,
     ) -> Vec<f64> {
         let mut changes = changes.peekable();
-        let mut baseline = Self { given: first.size, expected: first.size, ours: None, ours_at: None };
+        let forgotten = changes.peek().map(|oldest| oldest.from).filter(|_| first.at < forgotten_before);
+        let mut baseline = Self {
+            given: first.size,
+            expected: forgotten.unwrap_or(first.size),
+            ours: forgotten.map(|size| (first.size, size)),
+            ours_at: None,
+            unsure: None,
+        };
         let given_in = |hour: &Hour| {
             let end = hour.start_seconds + HOUR_SECONDS;
             while let Some(made) = changes.next_if(|made| made.at.as_second() < end) {
@@ -51,12 +64,21 @@ impl Baseline {
     /// A change of ours.
     fn take(&mut self, made: &Made) {
         self.see(made.from);
-        self.expected = made.to;
-        (self.ours, self.ours_at) = (Some((self.given, made.to)), Some(made.at.as_second()));
+        self.ours_at = Some(made.at.as_second());
+        if made.is_unsure {
+            self.unsure = Some(made.to);
+        } else {
+            self.expected = made.to;
+            self.ours = Some((self.given, made.to));
+        }
     }
 
     /// It has this size.
     fn see(&mut self, size: f64) {
+        if let Some(to) = self.unsure.take().filter(|to| is_same(size, *to)) {
+            self.expected = size;
+            self.ours = Some((self.given, to));
+        }
         if is_same(size, self.expected) {
             return;
         }

@@ -54,6 +54,8 @@ pub struct Made {
     pub is_revert: bool,
     /// Whether somebody wanted it, by a proposal or a plan.
     pub by_people: bool,
+    /// Whether it is not known if it was made.
+    pub is_unsure: bool,
 }
 
 /// The first known size.
@@ -80,6 +82,8 @@ pub struct Known {
     pub hours: Vec<Hour>,
     /// All stored changes, in order of time.
     pub changes: Vec<Made>,
+    /// Changes before this are not stored any more.
+    pub forgotten_before: Timestamp,
     /// Changes of the period that failed.
     pub failed: usize,
 }

@@ -22,8 +22,15 @@ fn known() -> Known {
             oom_kills: Some(if hour == 30 { 1.0 } else { 0.0 }),
         }
     };
-    let made =
-        |resource, from, to| Made { at: at(24), resource, from, to, is_revert: false, by_people: false };
+    let made = |resource, from, to| Made {
+        at: at(24),
+        resource,
+        from,
+        to,
+        is_revert: false,
+        by_people: false,
+        is_unsure: false,
+    };
     Known {
         id: Vmid::try_from(104).unwrap(),
         name: None,
@@ -31,6 +38,7 @@ fn known() -> Known {
         first_memory: Some(First { size: 4096.0, at: at(0) }),
         hours: (0..48).map(hour).collect(),
         changes: vec![made(Resource::Cpu, 4.0, 1.0), made(Resource::Memory, 4096.0, 1024.0)],
+        forgotten_before: at(-24),
         failed: 2,
     }
 }
@@ -88,6 +96,7 @@ fn cpu(first: f64, size: impl Fn(i64) -> f64, ours: &[(i64, f64, f64)]) -> Known
         to: *to,
         is_revert: false,
         by_people: false,
+        is_unsure: false,
     };
     known.changes = ours.iter().map(made).collect();
     known
@@ -144,6 +153,58 @@ fn only_our_changes_free_something() {
             let held = account(&known, at(since), at(48)).cpu;
             assert_eq!(Some([held.freed(), held.given_more]), Some(want), "{what}, from hour {since}");
         }
+    }
+}
+
+#[test]
+fn what_our_forgotten_changes_freed_stays_freed() {
+    // It had 4 cores long ago, and was set to 2 by a change that is not stored any more.
+    let mut known = cpu(4.0, |hour| if hour < 24 { 2.0 } else { 1.0 }, &[(24, 2.0, 1.0)]);
+    known.forgotten_before = at(1);
+    let held = account(&known, at(0), at(48)).cpu;
+    assert_eq!((held.freed(), held.given_more), (2.0 * 24.0 + 3.0 * 24.0, 0.0));
+    // While all are stored, somebody else set the 2 cores.
+    known.forgotten_before = at(0);
+    let held = account(&known, at(0), at(48)).cpu;
+    assert_eq!((held.freed(), held.given_more), (24.0, -2.0 * 48.0));
+}
+
+#[test]
+fn changes_of_the_container_that_had_the_id_before_are_not_its_own() {
+    let mut known = cpu(4.0, |hour| if hour < 24 { 4.0 } else { 1.0 }, &[(-30, 8.0, 6.0), (24, 4.0, 1.0)]);
+    known.changes[0].by_people = true;
+    let got = account(&known, at(-48), at(48));
+    assert_eq!((got.cpu.freed(), got.cpu.given_more), (72.0, 0.0));
+    assert_eq!((got.shrunk, got.by_people), (1, 0));
+    assert_eq!(got.compared, 1, "with what was before its own first change");
+    // Not even where what it set is the size that somebody else gives this one.
+    let known = cpu(4.0, |hour| if hour < 24 { 4.0 } else { 6.0 }, &[(-30, 8.0, 6.0)]);
+    let held = account(&known, at(0), at(48)).cpu;
+    assert_eq!((held.freed(), held.given_more), (0.0, 48.0));
+}
+
+#[test]
+fn a_change_that_may_have_been_made_is_ours_if_its_size_shows() {
+    let shrunk = |hour: i64| if hour < 24 { 4.0 } else { 1.0 };
+    let cases: [(&str, Known, [f64; 2]); 4] = [
+        ("it was made", cpu(4.0, shrunk, &[(24, 4.0, 1.0)]), [72.0, 0.0]),
+        ("it was not", cpu(4.0, |_| 4.0, &[(24, 4.0, 1.0)]), [0.0, 0.0]),
+        (
+            "it was not, and somebody set that size later",
+            cpu(4.0, |hour| if hour < 30 { 4.0 } else { 1.0 }, &[(24, 4.0, 1.0)]),
+            [0.0, -3.0 * 18.0],
+        ),
+        (
+            "somebody set another size",
+            cpu(4.0, |hour| if hour < 24 { 4.0 } else { 2.0 }, &[(24, 4.0, 1.0)]),
+            [2.0, -2.0 * 23.0],
+        ),
+    ];
+    for (what, mut known, want) in cases {
+        known.changes[0].is_unsure = true;
+        let got = account(&known, at(0), at(48));
+        assert_eq!(Some([got.cpu.freed(), got.cpu.given_more]), Some(want), "{what}");
+        assert_eq!(got.shrunk, 0, "{what}");
     }
 }
 

@@ -30,7 +30,7 @@ pub struct Imagined {
     /// The container's real size when the candidate began.
     provisioned: Size,
     size: Size,
-    /// The container's real size in the newest record that shows one.
+    /// The container's configured size in the newest record that shows one.
     real: Option<Size>,
     /// The sizes set by somebody else that were taken over, of the CPU and of the memory.
     by_hand: [Option<Manual>; 2],
@@ -59,12 +59,12 @@ pub struct Kept {
     pub provisioned: Size,
     /// The size it would have under the candidate.
     pub size: Size,
-    /// The container's real size when it was saved.
+    /// The container's configured size when it was saved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub real: Option<Size>,
     /// The sizes set by somebody else that were taken over, of the CPU and of the memory.
     #[serde(default)]
-    pub by_hand: [Option<Manual>; 2],
+    pub by_hand: Option<[Option<Manual>; 2]>,
     /// When the candidate last changed it.
     pub changes: LastChanges,
     /// The candidate's score.
@@ -83,13 +83,22 @@ fn rules() -> Rules {
     }
 }
 
-/// A container's real size; `None` while its configuration is unknown.
-fn live_size(container: &ContainerHistory, node: NodeSituation) -> Option<Size> {
+/// A container's size by its configuration, which knows nothing of the node; 0 cores are no limit, as in Proxmox. `None`
+/// while it is unknown.
+fn configured(container: &ContainerHistory) -> Option<Size> {
     let config = container.configuration()?;
     let pinned = Obstacles::from(config).pinned_cpus().map(f64::from);
-    let limits = [pinned.or(config.cores.map(f64::from)), config.cpulimit, node.cpus.map(f64::from)];
-    let cores = limits.into_iter().flatten().reduce(f64::min)?;
+    let limits = [pinned.or(config.cores.map(f64::from)), config.cpulimit];
+    let cores = limits.into_iter().flatten().reduce(f64::min).unwrap_or(0.0);
     Some(Size { cores, memory_mib: config.memory_mb.as_f64() })
+}
+
+/// A container's real size on this node; `None` while it is unknown.
+fn live_size(container: &ContainerHistory, node: NodeSituation) -> Option<Size> {
+    let size = configured(container)?;
+    let limits = [Some(size.cores).filter(|cores| 0.0 < *cores), node.cpus.map(f64::from)];
+    let cores = limits.into_iter().flatten().reduce(f64::min)?;
+    Some(Size { cores, ..size })
 }
 
 /// Notes the last size that somebody set; returns whether that is news. What turned out to be a boost leaves an older one.
@@ -103,11 +112,14 @@ fn learn(known: &mut Option<Manual>, last: Option<Manual>) -> bool {
 
 impl Imagined {
     /// Starts with the container's real size, or with the saved state; `None` while neither is known.
+    ///
+    /// Of sizes `by_hand` that somebody else set, only later ones are news; an older saved state has not kept them.
     pub fn begin(
         candidate: &Candidate,
         container: &ContainerHistory,
         node: NodeSituation,
         kept: Option<Kept>,
+        by_hand: [Option<Manual>; 2],
     ) -> Option<Self> {
         let now = container.observation.at;
         let anew = |size| Kept {
@@ -116,23 +128,24 @@ impl Imagined {
             until: now,
             provisioned: size,
             size,
-            real: Some(size),
-            by_hand: [None; 2],
+            real: configured(container),
+            by_hand: None,
             changes: LastChanges::default(),
             judged: JudgeKept::default(),
             live: JudgeKept::default(),
         };
         let kept = kept.or_else(|| live_size(container, node).map(anew))?;
         let provisioned = kept.provisioned;
+        let by_hand = kept.by_hand.unwrap_or(by_hand);
         let mut replayed = Replayed::going_on(container.model.clone(), kept.changes);
-        replayed.respect(kept.by_hand);
+        replayed.respect(by_hand);
         Some(Self {
             candidate: kept.candidate,
             begun: kept.begun,
             provisioned,
             size: kept.size,
             real: kept.real,
-            by_hand: kept.by_hand,
+            by_hand,
             is_left: [false; 2],
             replayed,
             host: Host::new(provisioned.cores),
@@ -156,8 +169,8 @@ impl Imagined {
         let elapsed = at.duration_since(self.seen);
         self.seen = at;
         let live = live_size(container, node);
-        if let Some(live) = live {
-            self.follow(live, by_hand);
+        if let (Some(live), Some(configured)) = (live, configured(container)) {
+            self.follow(live, configured, by_hand);
         }
         let Some(live) = live.filter(|_| container.disturbance.is_none()) else { return };
         let after_gap = LONGEST_STEP < elapsed;
@@ -175,12 +188,12 @@ impl Imagined {
     }
 
     /// Takes over what somebody else set.
-    fn follow(&mut self, live: Size, by_hand: [Option<Manual>; 2]) {
-        let real = self.real.replace(live);
+    fn follow(&mut self, live: Size, configured: Size, by_hand: [Option<Manual>; 2]) {
+        let real = self.real.replace(configured);
         let [cpu, memory] = self.is_left;
         let differs = |before: f64, now: f64| SAME < (before - now).abs();
-        let cpu = cpu && real.is_some_and(|real| differs(real.cores, live.cores));
-        let memory = memory && real.is_some_and(|real| differs(real.memory_mib, live.memory_mib));
+        let cpu = cpu && real.is_some_and(|real| differs(real.cores, configured.cores));
+        let memory = memory && real.is_some_and(|real| differs(real.memory_mib, configured.memory_mib));
         let [known_cpu, known_memory] = &mut self.by_hand;
         let [cpu_by_hand, memory_by_hand] = by_hand;
         if learn(known_cpu, cpu_by_hand) || cpu {
@@ -226,7 +239,7 @@ impl Imagined {
             provisioned: self.provisioned,
             size: self.size,
             real: self.real,
-            by_hand: self.by_hand,
+            by_hand: Some(self.by_hand),
             changes: self.replayed.changes(),
             judged: self.judge.kept(),
             live: self.live.kept(),

@@ -66,7 +66,7 @@ impl Shadows {
     }
 
     /// Lets each candidate decide at `now`; new containers start with their real size.
-    pub fn decide(&mut self, history: &History, policies: &Policies, now: Timestamp) {
+    pub fn decide(&mut self, history: &History, policies: &Policies, guards: &Register, now: Timestamp) {
         let book = Arc::clone(&self.book);
         for candidate in book.candidates() {
             for (id, container) in history.containers().filter(|(_, container)| container.present) {
@@ -79,7 +79,8 @@ impl Shadows {
                 let key = (candidate.name.clone(), id);
                 if !self.running.contains_key(&key) {
                     let kept = self.kept.remove(&key).filter(|kept| kept.candidate == candidate.key);
-                    let begun = Imagined::begin(candidate, container, history.node(), kept);
+                    let begun =
+                        Imagined::begin(candidate, container, history.node(), kept, guards.by_hand(id));
                     let Some(begun) = begun else { continue };
                     self.running.insert(key.clone(), begun);
                 }

@@ -140,6 +140,34 @@ async fn a_size_that_somebody_sets_is_every_candidates() {
     assert_eq!(api.take(), [], "nothing acts");
 }
 
+/// The state of an older version did not keep what somebody had set.
+#[tokio::test]
+async fn what_somebody_set_long_ago_is_no_news_after_an_upgrade() {
+    let api = RecordingApi::up().await;
+    let mut node = Node::with_past(24, &[(100, IDLE)]);
+    let mut daemon = node.daemon(&api.url(), CANDIDATES);
+    node.cycle(&mut daemon).await;
+    cycles(&mut node, &mut daemon, 1).await;
+    node.containers.insert(100, Container { memory_mib: 2048, ..IDLE });
+    cycles(&mut node, &mut daemon, 3).await;
+    daemon.keep_shadows();
+    drop(daemon);
+    let mut ledger = Ledger::open_beside(&node.ledger()).unwrap().unwrap();
+    let mut shadows = ledger.shadows().unwrap();
+    for kept in shadows.values_mut() {
+        (kept.by_hand, kept.real, kept.size.memory_mib) = (None, None, 3000.0);
+    }
+    ledger.keep_shadows(&shadows).unwrap();
+    drop(ledger);
+    let mut daemon = node.daemon(&api.url(), CANDIDATES);
+    node.cycle(&mut daemon).await;
+    cycles(&mut node, &mut daemon, 2).await;
+    daemon.keep_shadows();
+    for name in ["lean", "generous"] {
+        assert_eq!(memory_of(&kept(&node), name), Some(3000.0), "{name}");
+    }
+}
+
 #[tokio::test]
 async fn the_program_shows_the_scores() {
     let api = RecordingApi::up().await;

@@ -171,6 +171,35 @@ async fn what_somebody_has_just_set_to_the_wanted_size_is_not_ours() {
     assert!(reason.starts_with("somebody set it from 4096 MiB to 3072 MiB"), "{reason}");
 }
 
+/// It ran out of memory, and somebody gave it as much as the daemon was about to.
+#[tokio::test]
+async fn a_lack_of_memory_that_somebody_has_just_answered_is_not_answered_again() {
+    let mut wanted = None;
+    for by_hand in [false, true] {
+        let mut stage = Stage::up([(100, Guest::new(2, 4096, |_| Load::steady(3000.0, 0.2)))]).await;
+        stage.pass(12, FIVE);
+        let mut daemon = stage.daemon("");
+        stage.minute(&mut daemon).await;
+        stage.host().guests.get_mut(&100).unwrap().set_load(|_| Load::steady(5000.0, 0.2));
+        stage.pass(1, SignedDuration::from_mins(1));
+        stage.host().guests.get_mut(&100).unwrap().set_load(|_| Load::steady(3000.0, 0.2));
+        if let Some(size) = wanted.filter(|_| by_hand) {
+            stage.host().guests.get_mut(&100).unwrap().memory_mib = size;
+        }
+        let report = stage.cycle(&mut daemon).await;
+        let answer = memory(&report, 100).clone();
+        assert!(matches!(answer.reason, Reason::RanOutOfMemory { .. }), "{answer}");
+        let outcome = &report.carried.iter().find(|carried| carried.decision == answer).unwrap().outcome;
+        assert_eq!(outcome.kind(), if by_hand { "already" } else { "done" });
+        wanted = Some(stage.host().guests[&100].memory_mib);
+        for _ in 0..3 {
+            let report = stage.minute(&mut daemon).await;
+            let decision = memory(&report, 100);
+            assert!(!matches!(decision.reason, Reason::RanOutOfMemory { .. }), "{by_hand}: {decision}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_container_that_just_started_is_left_alone_until_it_runs_out_of_memory() {
     let mut stage = Stage::up([(100, Guest::new(2, 4096, |_| Load::steady(300.0, 0.2)))]).await;

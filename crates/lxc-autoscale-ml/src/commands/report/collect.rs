@@ -89,6 +89,7 @@ pub(super) fn collect(
                 name,
                 first_cores,
                 first_memory,
+                forgotten_before: until.checked_sub(config.state.retention()).unwrap_or(Timestamp::MIN),
                 changes: of_it().filter_map(made).collect(),
                 failed,
                 hours,
@@ -98,10 +99,10 @@ pub(super) fn collect(
     Ok(Collected { source, known, notes })
 }
 
-/// A change that was made; `None` if it was only attempted.
+/// A change that was made, or may have been; `None` if it was only attempted.
 fn made(tried: &Tried) -> Option<Made> {
     let decision = &tried.decision;
-    let is_made = tried.is_done && decision.action != Action::Keep;
+    let is_made = (tried.is_done || tried.is_unsure) && decision.action != Action::Keep;
     Some(Made {
         at: tried.at,
         resource: decision.resource,
@@ -109,6 +110,7 @@ fn made(tried: &Tried) -> Option<Made> {
         to: decision.to?,
         is_revert: matches!(decision.reason, Reason::Undone { .. }),
         by_people: tried.by_people,
+        is_unsure: tried.is_unsure,
     })
 }
 
