@@ -98,11 +98,11 @@ fn api(paths: &DemoPaths, roots: &NodeRoots, listen: SocketAddr, programs: &[Pat
     let own = rustix::process::getuid();
     let trusted = if own.is_root() { String::new() } else { format!("trusted_uids = [{}]\n", own.as_raw()) };
     format!(
-        "[server]\nlisten = \"{listen}\"\nsocket = \"\"\nkeys_file = {}\n{trusted}\n\
+        "[server]\nlisten = \"{listen}\"\nlisten_at_own_name = false\nsocket = \"\"\nkeys_file = {}\n{trusted}\n\
          [pct]\npath = {}\n\n\
          [metrics]\nfile = {}\n\n\
          [configuration]\nml_file = {}\nml_program = {}\nmonitor_file = {}\nmonitor_program = {}\n\n\
-         [paths]\npve = {}\nproc = {}\nlxc = {}\nunit = {}\n\n[audit]\nfile = {}\n\n[state]\ndirectory = {}\n\n[logging]\nfile = {}\n",
+         [paths]\npve = {}\nproc = {}\nhosts = {}\nlxc = {}\nunit = {}\n\n[audit]\nfile = {}\n\n[state]\ndirectory = {}\n\n[logging]\nfile = {}\n",
         quoted(&paths.etc().join("api_keys.json")),
         quoted(&paths.bin().join("pct")),
         quoted(&paths.metrics()),
@@ -112,6 +112,8 @@ fn api(paths: &DemoPaths, roots: &NodeRoots, listen: SocketAddr, programs: &[Pat
         quoted(monitor),
         quoted(&roots.pve),
         quoted(&roots.proc),
+        // The name of a simulated node has no address.
+        quoted(&paths.etc().join("hosts")),
         quoted(&roots.lxc),
         quoted(&paths.etc().join("lxc_autoscale_api.service")),
         quoted(&paths.log().join("audit.jsonl")),
