@@ -7,6 +7,7 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use lxc_autoscale_core::container_config::ContainerConfig;
+use lxc_autoscale_core::procfs;
 use lxc_autoscale_e2e::{Process, binary, eventually, output, short_directory, words};
 use rustix::process::Signal;
 use serde_json::Value;
@@ -62,9 +63,10 @@ impl Proxmox {
         let mut simulate = Command::new(binary("lxc-autoscale-sim"));
         simulate.args(["run", "--cgroup", cgroup, "--dir"]).arg(directory.path());
         let kernel = Process::start(&mut simulate, &at("kernel.log"));
-        eventually("the simulated node runs container 104", PATIENCE, || {
-            let sockets = fs::read_to_string(at("node/proc/net/unix")).ok()?;
-            (sockets.contains("/104/command") && at("bin/pct").exists()).then_some(())
+        // The containers start one after another; the kernel counts what they take once all of them run.
+        eventually("the simulated node's containers run and take memory", PATIENCE, || {
+            let memory = procfs::meminfo(&fs::read_to_string(at("node/proc/meminfo")).ok()?).ok()?;
+            (memory.available < memory.total && at("bin/pct").exists()).then_some(())
         });
         let rest = (back_end == BackEnd::Rest).then(|| {
             let mut serve = Command::new(binary("lxc-autoscale-sim"));
