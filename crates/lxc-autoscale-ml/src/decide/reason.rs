@@ -270,6 +270,11 @@ pub enum Reason {
         /// Time left, in seconds.
         remaining_seconds: u64,
     },
+    /// It could give back, its load is random, and its last shrink was reversed lately.
+    ReversedAtRandom {
+        /// Time left, in seconds.
+        remaining_seconds: u64,
+    },
     /// It could give back, and less than it has proved too little.
     TooSmallBefore {
         /// The size that proved too small.

@@ -135,7 +135,9 @@ impl Case<'_> {
     /// or lacks less of it than `least`, and what is foreseen fits without. The rest is the forecast's wavering, or what an
     /// expert adds after a shortage of its own size.
     fn enough_all_day(&self, least: f64) -> Option<Reason> {
-        let enough = self.estimate.restlessness.as_ref()?.enough;
+        // Memory is given before it lacks.
+        let day = self.estimate.restlessness.as_ref().filter(|_| self.resource == Resource::Cpu);
+        let enough = day?.enough;
         let foreseen = self.estimate.value_of(Fact::Forecast);
         let is_calm = matches!(self.estimate.basis, Fact::Forecast | Fact::RecentPeak)
             && self.estimate.value_of(Fact::ThrottledDemand).is_none()

@@ -6,6 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::randomness::is_random;
 use super::series::STEP_SECONDS;
 use crate::guard::unpaid::LEAST_PAID_HOURS;
 
@@ -35,6 +36,9 @@ pub struct Restlessness {
     /// Smaller and equal sizes, headroom included, with the hours for which each was enough on average until it was
     /// outgrown; the smallest first.
     lasted: Vec<(f64, f64)>,
+    /// Whether the day was random: nothing tells when a size will be outgrown, so a lull is no reason for a smaller one.
+    #[serde(default, skip_serializing_if = "is_not")]
+    pub is_random: bool,
     /// What a shrink must be expected to save before it is outgrown, in hours of the whole size.
     #[serde(default = "usual", skip_serializing_if = "is_usual")]
     least_saved_hours: f64,
@@ -42,6 +46,11 @@ pub struct Restlessness {
 
 fn usual() -> f64 {
     LEAST_SAVED_HOURS
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_not(flag: &bool) -> bool {
+    !*flag
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
@@ -72,7 +81,8 @@ impl Restlessness {
             demands.iter().zip(times).map(|(demand, times)| (size(*demand), digits(lasts(times)))).collect();
         // Of sizes that lasted as long the smallest says it for all.
         lasted.dedup_by(|larger, smaller| (larger.1 - smaller.1).abs() < f64::EPSILON);
-        Some(Self { enough, lasted, least_saved_hours: LEAST_SAVED_HOURS * price_of_a_change })
+        let least_saved_hours = LEAST_SAVED_HOURS * price_of_a_change;
+        Some(Self { enough, lasted, is_random: is_random(&known), least_saved_hours })
     }
 
     /// For how many hours a size was enough on average until it was outgrown; `None` where it hardly ever was enough, which
@@ -85,7 +95,8 @@ impl Restlessness {
     /// Whether a shrink between these sizes is worth its price before it is likely to be outgrown.
     pub fn pays(&self, from: f64, to: f64) -> bool {
         // No more than a day is known, so what lasted the day may last for as long as any price asks for.
-        let pays = |hours: f64| DAY_HOURS <= hours || self.least_saved_hours <= hours * (from - to) / from;
+        let saves = |hours: f64| self.least_saved_hours <= hours * (from - to) / from;
+        let pays = |hours: f64| DAY_HOURS <= hours || !self.is_random && saves(hours);
         self.lasted(to).is_none_or(pays)
     }
 

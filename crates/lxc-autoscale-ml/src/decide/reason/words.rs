@@ -165,6 +165,12 @@ impl fmt::Display for Reason {
                 if *count == 1 { "its last shrink was" } else { "its shrinks of late were" },
                 Span(*remaining_seconds)
             ),
+            Self::ReversedAtRandom { remaining_seconds } => write!(
+                f,
+                "it could give back, its load comes and goes at random, and its last shrink was taken back; the next \
+                 is made in {} at the earliest",
+                Span(*remaining_seconds)
+            ),
             Self::TooSmallBefore { size, symptom } => {
                 write!(f, "it could give back and {size} proved too little: {symptom}")
             }
@@ -276,7 +282,9 @@ impl Reason {
             ),
             Self::Undone { .. } => "signs of shortage no worse than before the shrink".to_owned(),
             Self::Watched { .. } => "the remaining measurements without harm".to_owned(),
-            Self::BackingOff { remaining_seconds, .. } | Self::Unpaid { remaining_seconds, .. } => {
+            Self::BackingOff { remaining_seconds, .. }
+            | Self::Unpaid { remaining_seconds, .. }
+            | Self::ReversedAtRandom { remaining_seconds } => {
                 format!("it is decided again in {}", Span(*remaining_seconds))
             }
             Self::TooSmallBefore { .. } => {

@@ -4,7 +4,7 @@ use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
 use super::evidence::Collected;
-use super::panel::Panel;
+use super::panel::{Panel, Restless};
 use crate::confidence::{Chances, Known, Scale, ServedShare};
 use crate::forecast::{Quantiles, Recall};
 use crate::recommend::clock::days_before;
@@ -152,9 +152,10 @@ impl Learnt {
         let end = (step + 1 + panel.weekly_ahead_steps) * STEP_SECONDS;
         let weekly = self.weeks.foreseen_by_hour(step * STEP_SECONDS, end, panel.zone);
         let daily = panel.daily.and_then(|habit| self.series.daily_rise(step, &habit, panel.zone));
-        let restlessness = panel.restless.and_then(|(headroom, price_of_a_change)| {
-            Restlessness::of(&self.series.window_of(step, DAY_STEPS), headroom, price_of_a_change)
-        });
+        let Restless { headroom, price_of_a_change, only_random } = panel.restless;
+        let day = self.series.window_of(step, DAY_STEPS);
+        let restlessness =
+            Restlessness::of(&day, headroom, price_of_a_change).filter(|day| day.is_random || !only_random);
         self.outlook =
             wishes.map(|wishes| Outlook { step, value, wishes, forecast, daily, weekly, restlessness });
     }
