@@ -143,6 +143,20 @@ mod tests {
     }
 
     #[test]
+    fn it_is_known_for_how_long_nothing_was_reversed() {
+        let mut unpaid = Unpaid::default();
+        unpaid.note_change(at(0), 4.0, 2.0);
+        assert_eq!(unpaid.reversed_within(3600, at(1)), None, "it was not reversed");
+        // It had paid off, and was reversed.
+        unpaid.note_change(at(600), 2.0, 3.0);
+        unpaid.note_change(at(605), 3.0, 4.0);
+        assert_eq!(unpaid.reversed_within(3600, at(610)), Some(3000));
+        assert_eq!(unpaid.reversed_within(3600, at(660)), None);
+        unpaid.set_back(at(300));
+        assert_eq!(unpaid.reversed_within(3600, at(300)), Some(3600));
+    }
+
+    #[test]
     fn what_is_taken_back_before_it_paid_makes_the_next_wait() {
         for (why, changes, want) in [
             ("nothing was made smaller", &[(0, 5.0)][..], None),

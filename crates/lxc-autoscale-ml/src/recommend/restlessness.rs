@@ -205,6 +205,20 @@ mod tests {
         assert!(day.pays(4.0, 0.1) && day.pays(0.06, 0.05));
     }
 
+    /// A lull of noise says nothing; one of a load that lasts does.
+    #[test]
+    fn on_a_random_day_only_what_lasted_the_day_is_worth_a_shrink() {
+        // Without a pattern: the fractional parts of the multiples of an irrational number, squared for another order.
+        let noise = |step: usize| 1.0 + 2.0 * ((step * step) as f32 * 0.754_877_7).fract();
+        let random = day(noise);
+        let hourly = day(|step| if step % 24 < 12 { 1.0 } else { noise(step) + 1.0 });
+        assert!(random.is_random && !hourly.is_random);
+        assert!(random.pays(6.0, random.enough) && !random.pays(6.0, 1.5), "{random:?}");
+        assert!(hourly.pays(6.0, 1.0), "{hourly:?}");
+        let kept: Restlessness = serde_json::from_str(&serde_json::to_string(&random).unwrap()).unwrap();
+        assert_eq!(kept, random);
+    }
+
     #[test]
     fn too_little_is_no_day() {
         let steps: Vec<f32> = (0..288).map(|step| if step < 150 { f32::NAN } else { 1.0 }).collect();

@@ -167,8 +167,8 @@ impl fmt::Display for Reason {
             ),
             Self::ReversedAtRandom { remaining_seconds } => write!(
                 f,
-                "it could give back, its load comes and goes at random, and its last shrink was taken back; the next \
-                 is made in {} at the earliest",
+                "it could give back, its load comes and goes from one measurement to the next, and its last shrink was \
+                 taken back; the next is made in {} at the earliest",
                 Span(*remaining_seconds)
             ),
             Self::TooSmallBefore { size, symptom } => {
