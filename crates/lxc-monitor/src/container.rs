@@ -187,7 +187,8 @@ fn read(
         Ok(init) => (Ok(init.process), Some(init)),
         Err(missing) => (Err(missing), None),
     };
-    let network = network::read(procfs, &tables.network_devices, vmid, &init);
+    let before = task.previous.as_deref().and_then(Baseline::interfaces);
+    let network = network::read(procfs, &tables.network_devices, vmid, &init, before);
     // Files that went away under our hands say nothing about a container that still runs.
     if proof == Proof::Processes && (!groups.exist() || groups.is_populated() == Some(false)) {
         return Err(NotProved);

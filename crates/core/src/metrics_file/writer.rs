@@ -64,6 +64,8 @@ pub struct MetricsWriter {
     spares: Spares,
     /// What the published copy contains beyond the one published before it.
     last_addition: Addition,
+    /// The large record before, whose file the next one takes unless somebody still reads it.
+    record_before: Option<Arc<KeptRecord>>,
     /// The snapshot that is being published and is in no copy yet; it comes after the backlog.
     newest: Option<Arc<Snapshot>>,
     /// Records that are in no copy yet because the last append failed, each preceded by a separator.
@@ -175,6 +177,7 @@ impl MetricsWriter {
             published,
             spares,
             last_addition: Addition::Bytes(Vec::new()),
+            record_before: None,
             newest: None,
             backlog: Vec::new(),
             is_directory_dirty: false,
@@ -312,7 +315,11 @@ impl MetricsWriter {
             return Err(error);
         }
         self.exchange(spare, is_as_we_left_it && !is_trimmed)?;
-        self.last_addition = self.take_addition(is_first).out_of_memory(&self.path, &self.published, at);
+        let earlier = self.record_before.take().and_then(Arc::into_inner);
+        let addition = self.take_addition(is_first).out_of_memory(&self.path, &self.published, at, earlier);
+        if let Addition::Kept { record, .. } = std::mem::replace(&mut self.last_addition, addition) {
+            self.record_before = Some(record);
+        }
         self.published.oldest = oldest.or(Some(now));
         if is_trimmed && is_too_large {
             self.left_by_trim = oldest.map(|oldest| age(oldest, now));
@@ -491,14 +498,15 @@ impl MetricsWriter {
 }
 
 impl Addition {
-    /// Moves a large record to a file, if the file system supports that; it was published at `at`.
-    fn out_of_memory(self, path: &Path, published: &Published, at: u64) -> Self {
+    /// Moves a large record to a file, that of an `earlier` one or a new one, if the file system supports that; it was
+    /// published at `at`.
+    fn out_of_memory(self, path: &Path, published: &Published, at: u64, earlier: Option<KeptRecord>) -> Self {
         let Self::Shared { is_first, .. } = self else { return self };
-        let (begin, end) = (at + separator(is_first).len() as u64, published.stamp.bytes() - FOOTER_BYTES);
-        if end - begin <= MAX_IN_MEMORY_BYTES {
+        let place = at + separator(is_first).len() as u64..published.stamp.bytes() - FOOTER_BYTES;
+        if place.end - place.start <= MAX_IN_MEMORY_BYTES {
             return self;
         }
-        KeptRecord::copy(path, &published.file, begin, end)
+        KeptRecord::copy(path, &published.file, place, earlier)
             .map_or(self, |record| Self::Kept { record: record.into(), is_first })
     }
 
