@@ -395,7 +395,7 @@ impl Cycle<'_> {
             severity: firing.severity,
             value,
             trigger: alert.levels.trigger,
-            clear: alert.levels.clear,
+            clear: Some(alert.levels.clear),
             since: firing.since,
             no_data,
         })

@@ -85,8 +85,8 @@ pub struct Active {
     pub value: Option<f64>,
     /// The level at which it fires.
     pub trigger: f64,
-    /// The level at which it clears.
-    pub clear: f64,
+    /// The level at which it clears, if known.
+    pub clear: Option<f64>,
     /// Since when the value has been at the trigger level.
     pub since: RecordTime,
     /// Whether the value has been unknown for longer than the limit for missing data.
