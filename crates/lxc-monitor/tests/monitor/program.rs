@@ -135,7 +135,7 @@ fn check_says_when_memory_cannot_be_measured() {
     let text = check_report(&node, false);
     let found = format!("FAIL  containers      memory_usage_mb of any container cannot be measured: {off}\n");
     assert!(text.contains(&found), "{text}");
-    assert!(text.contains("Something essential cannot be read"), "{text}");
+    assert!(text.contains("Something essential cannot be read or written"), "{text}");
     assert!(!text.contains("swapaccount"), "{text}");
     let output = run(&node, &["check", "--json"]);
     assert_eq!(output.status.code(), Some(1));
