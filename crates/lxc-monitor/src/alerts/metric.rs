@@ -150,6 +150,20 @@ impl Metric {
         }
     }
 
+    /// Whether it counts what happened since the previous cycle: the next one begins at zero again, so it holds no level.
+    pub fn is_of_events(self) -> bool {
+        self == Self::OomKills
+    }
+
+    /// The largest value that makes sense as a level.
+    pub fn most(self) -> f64 {
+        match self {
+            Self::Stopped => 1.0,
+            _ if self.unit() == Unit::Percent => 100.0,
+            _ => 1e9,
+        }
+    }
+
     /// A description for people.
     pub fn description(self) -> &'static str {
         let resource = |whose: [&'static str; 3], pressure: PressureMetric| match pressure.resource {
