@@ -1,6 +1,7 @@
 //! The metrics of rules.
 
 mod names;
+mod unlimited;
 
 use std::fmt;
 

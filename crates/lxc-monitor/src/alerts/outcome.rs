@@ -45,6 +45,8 @@ pub enum Change {
 pub enum ClearReason {
     /// The value is at its clear level again.
     Recovered,
+    /// There is no limit any more that the value could be a share of.
+    NoLimit,
     /// The container is not running any more.
     ContainerStopped,
     /// The container is not on this node any more.
@@ -60,6 +62,7 @@ impl ClearReason {
     pub fn name(self) -> &'static str {
         match self {
             Self::Recovered => "recovered",
+            Self::NoLimit => "no-limit",
             Self::ContainerStopped => "container-stopped",
             Self::ContainerGone => "container-gone",
             Self::RuleOff => "rule-off",

@@ -118,6 +118,10 @@ fn ending(alert: &Active, reason: ClearReason) -> String {
             }
             _ => "the value is all right again".to_owned(),
         },
+        ClearReason::NoLimit => match metric(alert) {
+            Some(Metric::Swap | Metric::NodeSwap) => "there is no swap any more".to_owned(),
+            _ => "there is no limit any more".to_owned(),
+        },
         ClearReason::ContainerStopped => "the container was stopped".to_owned(),
         ClearReason::ContainerGone => "the container is not on this node any more".to_owned(),
         ClearReason::RuleOff => "the rule was switched off".to_owned(),

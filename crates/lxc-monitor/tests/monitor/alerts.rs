@@ -298,6 +298,20 @@ fn fired_and_cleared_take_turns_whenever_it_is_killed() {
 }
 
 #[test]
+fn an_alert_is_over_when_its_limit_is_taken_away() {
+    let node = node();
+    let config = configure(&node, "");
+    let mut daemon = Daemon::start(&config);
+    daemon.wait_for(FIRED);
+    node.replace("cgroup/lxc/104/pids.max", "max\n");
+    daemon.wait_for("alert `processes` of container 104 (ct104) is over: there is no limit any more");
+    node.replace("cgroup/lxc/104/pids.max", "200\n");
+    daemon.wait_for(FIRED);
+    daemon.signal(Signal::TERM);
+    daemon.wait_for("lxc-monitor ends");
+}
+
+#[test]
 fn new_rules_apply_at_once_and_a_wrong_one_changes_nothing() {
     let node = node();
     let config = configure(&node, "");
