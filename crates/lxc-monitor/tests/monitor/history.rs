@@ -65,6 +65,43 @@ impl Drop for SmallDisk {
     }
 }
 
+/// Removed, renamed, or replaced by another one.
+#[test]
+fn a_history_that_is_gone_is_written_anew() {
+    let node = node();
+    let config = node.config_file();
+    let file = history(&node);
+    let mut daemon = Daemon::start(&config);
+    let said = "was removed, renamed or replaced while it was open; measuring goes on, and the history will be completed";
+    wait_until_complete(&node, &file, 1);
+    std::fs::remove_file(&file).unwrap();
+    daemon.wait_for(said);
+    daemon.wait_for("is written again");
+    wait_until_complete(&node, &file, 2);
+    let elsewhere = node.path("state/elsewhere.sqlite");
+    std::fs::rename(&file, &elsewhere).unwrap();
+    daemon.wait_for(said);
+    daemon.wait_for("is written again");
+    wait_until_complete(&node, &file, 3);
+    // Nothing of it is left in a log that has another name.
+    assert!(2 <= samples(&elsewhere), "{}", samples(&elsewhere));
+    daemon.signal(rustix::process::Signal::TERM);
+    daemon.wait_for("lxc-monitor ends");
+}
+
+/// Opening a FIFO waits for a writer that never comes.
+#[test]
+fn what_is_no_file_is_refused_and_not_waited_for() {
+    let node = node();
+    let config = node.config_file();
+    node.mkdir("state");
+    node.put_fifo("state/metrics.sqlite");
+    let output = Command::new(PROGRAM).args(["history", "node", "--config"]).arg(&config).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("metrics.sqlite` is not a regular file"), "{said}");
+}
+
 #[test]
 fn a_full_disk_stops_the_history_and_nothing_else() {
     let node = node();
