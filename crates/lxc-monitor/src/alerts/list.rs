@@ -18,6 +18,7 @@ use super::state::Subject;
 use super::store::{self, StoreError};
 use super::{measured, report, saved_alerts};
 use crate::config::MonitorConfig;
+use crate::printable::printable;
 
 /// Number of missed cycles before a warning.
 const MISSED_CYCLES: u32 = 3;
@@ -179,7 +180,7 @@ fn row(alert: &Active, now: Timestamp) -> [String; 5] {
         Subject::Node => "node".to_owned(),
         Subject::Container(vmid) => {
             let name: String = alert.name.as_deref().unwrap_or_default().chars().take(24).collect();
-            format!("{vmid} {name}").trim_end().to_owned()
+            format!("{vmid} {}", printable(&name)).trim_end().to_owned()
         }
     };
     let since = alert.since.to_string();

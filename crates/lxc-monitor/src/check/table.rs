@@ -7,6 +7,7 @@ use lxc_autoscale_core::snapshot::ContainerRecord;
 use lxc_autoscale_core::{Cores, Vmid};
 
 use super::{Lack, MeasuredContainer, Report, State};
+use crate::printable::printable;
 use crate::usage;
 
 /// Width of the column with the names of the probes.
@@ -17,7 +18,7 @@ pub fn table(report: &Report) -> String {
     let mut text = String::new();
     // Writing to a string cannot fail.
     let _ = write_table(&mut text, report);
-    text
+    printable(&text).into_owned()
 }
 
 fn write_table(text: &mut String, report: &Report) -> std::fmt::Result {

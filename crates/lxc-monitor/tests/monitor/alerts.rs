@@ -189,6 +189,23 @@ fn an_alert_that_is_over_is_not_listed_because_the_state_could_not_be_saved() {
 }
 
 #[test]
+fn a_name_cannot_drive_the_terminal() {
+    let node = node();
+    let config = configure(&node, "");
+    let stored = std::fs::read_to_string(node.path("pve/lxc/104.conf")).unwrap();
+    node.replace("pve/lxc/104.conf", &stored.replace("ct104", "ct\u{1b}[2J"));
+    let mut daemon = Daemon::start(&config);
+    daemon.wait_for("alert `processes` of container 104 ");
+    daemon.wait_for(CYCLE);
+    kill(daemon);
+    let printed = list(&config, &[]);
+    assert!(printed.contains("104 ct\\x1b[2J  processes"), "{printed}");
+    let checked = Command::new(PROGRAM).arg("check").arg("--config").arg(&config).output().unwrap();
+    let checked = String::from_utf8(checked.stdout).unwrap();
+    assert!(checked.contains("104 ct\\x1b[2J") && !checked.contains('\u{1b}'), "{checked}");
+}
+
+#[test]
 fn a_renamed_container_is_listed_under_its_present_name() {
     let node = node();
     let config = configure(&node, "");
