@@ -222,6 +222,11 @@ fn what_is_no_metrics_file_is_said_to_be_none() {
     )
     .unwrap();
     assert!(matches!(reader.read_new(), Err(ReadError::Read { .. })));
+    assert!(matches!(MetricsWriter::open(&file.path, ROOMY), Ok((_, Recovery::Replaced { .. }))));
+    // What holds something is not ours to move.
+    fs::remove_file(&file.path).unwrap();
+    fs::create_dir_all(file.path.join("others")).unwrap();
+    assert!(matches!(reader.read_new(), Err(ReadError::Read { .. })));
     assert!(matches!(MetricsWriter::open(&file.path, ROOMY), Err(WriteError::Write { .. })));
 }
 
