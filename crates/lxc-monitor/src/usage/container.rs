@@ -98,6 +98,11 @@ impl Baseline {
         self.traffic.as_ref().map(TrafficCounter::interfaces)
     }
 
+    /// Whether its I/O was what its processes did.
+    pub fn is_of_processes(&self) -> bool {
+        self.io.as_ref().is_some_and(IoCounter::is_of_processes)
+    }
+
     /// The counters to go on from, in a run of the container.
     fn counters(&self, now: &Run) -> (Option<Cow<'_, IoCounter>>, Option<Cow<'_, TrafficCounter>>) {
         match self.recorded.as_deref().map(|earlier| now.restarted_since(earlier)) {

@@ -164,6 +164,11 @@ impl IoCounter {
         (Self { state: State::Parts { parts, before, disks, loops, datasets } }, is_whole)
     }
 
+    /// Whether processes were counted.
+    pub fn is_of_processes(&self) -> bool {
+        matches!(self.state, State::Processes { .. })
+    }
+
     /// What the container did so far, each byte once.
     pub fn total(&self) -> IoStats {
         let (before, disks, loops, datasets) = match &self.state {
