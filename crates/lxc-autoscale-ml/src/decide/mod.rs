@@ -37,7 +37,9 @@ use self::weigh::Case;
 use crate::guard::manual::Manual;
 use crate::guard::{Guard, GuardPolicy, ResourceGuard};
 use crate::observation::Observation;
-use crate::recommend::{CUT_OFF_SHARE, Estimate, Fact, LEAST_OOM_GROWTH_MIB, LEAST_OOM_GROWTH_PERCENT};
+use crate::recommend::{
+    CUT_OFF_SHARE, Estimate, Fact, LEAST_OOM_GROWTH_MIB, LEAST_OOM_GROWTH_PERCENT, Restlessness,
+};
 
 /// Granularity of `cpulimit`, in cores: Proxmox shows hundredths.
 const CPULIMIT_STEP: f64 = 0.01;
@@ -350,7 +352,7 @@ fn shrink_holds(
     let unpaid = resource_guard.unpaid.waiting(cooldown_seconds, rules.max_unpaid_seconds, now);
     let unpaid = unpaid.map(|(count, remaining_seconds)| Reason::Unpaid { count, remaining_seconds });
     // What a shrink saves by chance it may lose by chance: on a random day it is not tried again soon.
-    let is_random = estimate.restlessness.as_ref().is_some_and(|day| day.is_random);
+    let is_random = estimate.restlessness.as_ref().is_some_and(Restlessness::is_random);
     let reversed = resource_guard.unpaid.reversed_within(rules.max_unpaid_seconds, now).filter(|_| is_random);
     let reversed = reversed.map(|remaining_seconds| Reason::ReversedAtRandom { remaining_seconds });
     watched.into_iter().chain(backing_off).chain(unpaid).chain(reversed).collect()

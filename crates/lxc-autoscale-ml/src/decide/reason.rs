@@ -208,6 +208,11 @@ pub enum Reason {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         foreseen: Option<Amount>,
     },
+    /// The last day was random, and hardly ever took more.
+    OutgrownByChance {
+        /// The size, headroom included.
+        size: Amount,
+    },
     /// It could give back, and such a size was soon outgrown, again and again, on the last day.
     Restless {
         /// The size.

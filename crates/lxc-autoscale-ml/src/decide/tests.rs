@@ -669,7 +669,7 @@ fn shrinks_that_were_taken_back_make_the_next_wait() {
 /// On a random day a shrink that was reversed is not made again for hours, even if it had paid off.
 #[test]
 fn what_was_reversed_on_a_random_day_waits() {
-    let noise = |step: u16| 0.5 + 0.4 * (f32::from(step) * f32::from(step) * 0.754_877_7).fract();
+    let noise = |step: u16| 0.5 + 0.4 * (f64::from(step) * f64::from(step) * 0.754_877_666).fract() as f32;
     let steady = |step: u16| 0.5 + f32::from(step) / 1000.0;
     for (is_random, minutes) in [(true, 359), (true, 361), (false, 359)] {
         let mut world = world();

@@ -105,6 +105,9 @@ impl Case<'_> {
             if let Some(reason) = self.enough_all_day(least) {
                 return Err(reason);
             }
+            if let Some(reason) = self.outgrown_by_chance() {
+                return Err(reason);
+            }
             if capped.min(wanted) - self.current < least && self.low <= self.current {
                 // What is left to it may be as little as what it needs.
                 let cap = cap.filter(|_| capped + EPSILON < target);
@@ -147,6 +150,17 @@ impl Case<'_> {
             && self.low <= self.current;
         let foreseen = foreseen.map(|foreseen| self.amount(foreseen));
         is_calm.then(|| Reason::EnoughAllDay { size: self.amount(enough), foreseen })
+    }
+
+    /// Why CPU is not raised for a burst of a random day: it is over by the time of the change, and the next one has nothing
+    /// to do with it. What comes at this time of day or week is no chance.
+    fn outgrown_by_chance(&self) -> Option<Reason> {
+        let day = self.estimate.restlessness.as_ref().filter(|_| self.resource == Resource::Cpu)?;
+        let is_chance = day.is_chance(self.current)
+            && self.estimate.weekly.is_none()
+            && !matches!(self.estimate.basis, Fact::SeasonPeak | Fact::WeeklyPeak)
+            && self.low <= self.current;
+        is_chance.then(|| Reason::OutgrownByChance { size: self.amount(self.current) })
     }
 
     fn shrink(&self, target: f64, now: Timestamp) -> Result<(f64, Reason), Reason> {

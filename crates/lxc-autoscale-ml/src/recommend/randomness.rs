@@ -1,8 +1,8 @@
 //! Whether a day of demand is random: each value says nothing of the next.
 
 /// How far below its mean the ratio must lie for the order of the values to mean something, in standard deviations. One
-/// random day in a hundred lies further below.
-const ORDERED: f64 = 2.33;
+/// random day in seven hundred lies further below.
+const ORDERED: f64 = 3.0;
 
 /// Whether the order of the values means nothing, by the rank version of von Neumann's ratio (R. Bartels, "The Rank Version
 /// of von Neumann's Ratio Test for Randomness", Journal of the American Statistical Association 77, 1982). Values that are
@@ -68,7 +68,7 @@ mod tests {
         assert!(!is_random(&[1.0; 288]) && !is_random(&[]));
     }
 
-    /// Of a thousand random days about ten look ordered, whatever the noise is distributed like.
+    /// Of a thousand random days one or two look ordered, whatever the noise is distributed like.
     #[test]
     fn noise_is_random_and_what_lasts_is_not() {
         let mut rng = ChaCha8Rng::seed_from_u64(7);
@@ -76,7 +76,7 @@ mod tests {
             let mut day =
                 || -> Vec<f32> { (0..288).map(|_| rng.gen_range(0.1_f32..2.0).powi(power)).collect() };
             let random = (0..1000).filter(|_| is_random(&day())).count();
-            assert!((980..=998).contains(&random), "{random}");
+            assert!((994..=1000).contains(&random), "{random}");
         }
         // Noise with a spike in it is noise; an hour high and an hour low is not.
         let mut noise: Vec<f32> = (0..288).map(|_| rng.gen_range(1.0_f32..2.0)).collect();

@@ -116,3 +116,44 @@ fn what_was_enough_all_day_is_not_raised_for_a_forecast_that_fits() {
         assert_eq!(decision.action, Action::Grow, "{why}: {decision}");
     }
 }
+
+/// On a random day CPU is not raised for a burst, and for what lasts it is.
+#[test]
+fn a_burst_of_a_random_day_is_not_followed() {
+    let day = |bursts: u16| {
+        let noise = |step: u16| 1.0 + (f64::from(step) * f64::from(step) * 0.754_877_666).fract() as f32;
+        let steps: Vec<f32> = (0..288)
+            .map(|step| if 288 - bursts <= step { 5.0 + f32::from(step) / 1e3 } else { noise(step) })
+            .collect();
+        Restlessness::of(&steps, 1.15, 1.0)
+    };
+    let decide = |bursts: u16, basis: Fact, change: fn(&mut World)| {
+        decide(3.0, 6.0, |world| {
+            let estimate = estimate_of(world);
+            (estimate.restlessness, estimate.basis) = (day(bursts), basis);
+            change(world);
+        })
+    };
+    let unchanged = |_: &mut World| ();
+    for basis in [Fact::RecentPeak, Fact::ThrottledDemand, Fact::Forecast, Fact::LastDaysPeak] {
+        assert_eq!(
+            decide(3, basis, unchanged).to_string(),
+            "keep 4 cores: its load comes and goes from one measurement to the next, and took more than 4 cores, headroom \
+             included, in a quarter of an hour of the last day at most"
+        );
+        assert_eq!(decide(4, basis, unchanged).to, Some(6.0), "{basis}: it lasts");
+    }
+    let grown = [
+        ("it comes at this time of day", decide(3, Fact::SeasonPeak, unchanged)),
+        (
+            "it comes at this time of the week",
+            decide(3, Fact::RecentPeak, |world| {
+                estimate_of(world).weekly = Some(WeeklyPeak { at: now(), value: 5.0, weeks: 3, of: 4 });
+            }),
+        ),
+        ("the policy asks for more", decide(3, Fact::RecentPeak, |world| world.policy.cpu.min_cores = 5.0)),
+    ];
+    for (why, decision) in grown {
+        assert_eq!(decision.action, Action::Grow, "{why}: {decision}");
+    }
+}

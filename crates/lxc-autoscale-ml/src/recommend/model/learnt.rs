@@ -155,9 +155,8 @@ impl Learnt {
         });
         let daily = panel.daily.and_then(|habit| self.series.daily_rise(step, &habit, panel.zone));
         let Restless { headroom, price_of_a_change, only_random } = panel.restless;
-        let day = self.series.window_of(step, DAY_STEPS);
-        let restlessness =
-            Restlessness::of(&day, headroom, price_of_a_change).filter(|day| day.is_random || !only_random);
+        let judged = if only_random { Restlessness::of_random } else { Restlessness::of };
+        let restlessness = judged(&self.series.window(step), headroom, price_of_a_change);
         self.outlook =
             wishes.map(|wishes| Outlook { step, value, wishes, forecast, daily, weekly, restlessness });
     }
