@@ -1,7 +1,7 @@
 //! Whether a day of demand is random: each value says nothing of the next.
 
-/// How far below its mean the ratio must lie for the order of the values to mean something, in standard deviations. One
-/// random day in seven hundred lies further below.
+/// How far from its mean the ratio must lie for the order of the values to mean something, in standard deviations. One
+/// random day in four hundred lies further away.
 const ORDERED: f64 = 3.0;
 
 /// Whether the order of the values means nothing, by the rank version of von Neumann's ratio (R. Bartels, "The Rank Version
@@ -12,7 +12,8 @@ const ORDERED: f64 = 3.0;
 pub(super) fn is_random(values: &[f32]) -> bool {
     // The variance of the ratio, by Bartels' approximation.
     let deviation = (20.0 / (5.0 * values.len() as f64 + 7.0)).sqrt();
-    ratio(values).is_some_and(|ratio| 2.0 - ORDERED * deviation <= ratio)
+    // Far above is an order, too: high and low in turn.
+    ratio(values).is_some_and(|ratio| (ratio - 2.0).abs() <= ORDERED * deviation)
 }
 
 /// The squared differences of neighbouring ranks to those from the mean: 2 on average where the order means nothing, 0 for
@@ -68,7 +69,7 @@ mod tests {
         assert!(!is_random(&[1.0; 288]) && !is_random(&[]));
     }
 
-    /// Of a thousand random days one or two look ordered, whatever the noise is distributed like.
+    /// Of a thousand random days two or three look ordered, whatever the noise is distributed like.
     #[test]
     fn noise_is_random_and_what_lasts_is_not() {
         let mut rng = ChaCha8Rng::seed_from_u64(7);
@@ -76,7 +77,7 @@ mod tests {
             let mut day =
                 || -> Vec<f32> { (0..288).map(|_| rng.gen_range(0.1_f32..2.0).powi(power)).collect() };
             let random = (0..1000).filter(|_| is_random(&day())).count();
-            assert!((994..=1000).contains(&random), "{random}");
+            assert!((990..=1000).contains(&random), "{random}");
         }
         // Noise with a spike in it is noise; an hour high and an hour low is not.
         let mut noise: Vec<f32> = (0..288).map(|_| rng.gen_range(1.0_f32..2.0)).collect();
