@@ -137,7 +137,7 @@ fn take(lock: &Path) -> Result<File, Refused> {
 mod tests {
     use super::*;
 
-    fn config(directory: &Path) -> MonitorConfig {
+    fn config_in(directory: &Path) -> MonitorConfig {
         let mut config = MonitorConfig::default();
         config.alerts.state_file = directory.join("state/alerts.json");
         config.anomaly.state_file = directory.join("state/anomaly.state");
@@ -149,13 +149,13 @@ mod tests {
     #[test]
     fn what_is_written_is_claimed_by_one_and_freed_when_it_is_not_written_any_more() {
         let scratch = tempfile::tempdir().unwrap();
-        let config = config(scratch.path());
+        let config = config_in(scratch.path());
         let (mut first, mut second) = (Claims::default(), Claims::default());
         first.add(&config).unwrap();
         first.add(&config).unwrap();
         // By another name of the same directory, too.
         std::os::unix::fs::symlink(scratch.path(), scratch.path().join("link")).unwrap();
-        let mut other = super::tests::config(&scratch.path().join("other"));
+        let mut other = config_in(&scratch.path().join("other"));
         other.history.file = scratch.path().join("link/state/metrics.sqlite");
         let error = second.add(&other).unwrap_err().to_string();
         assert!(
@@ -178,7 +178,7 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         std::fs::write(scratch.path().join("state"), "a file").unwrap();
         let mut claims = Claims::default();
-        claims.add(&config(scratch.path())).unwrap();
+        claims.add(&config_in(scratch.path())).unwrap();
         assert_eq!(claims.held.len(), 1, "the queue");
     }
 }
