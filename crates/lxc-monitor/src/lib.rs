@@ -6,8 +6,8 @@
 //! [`topology`], combined in [`container`]); their results ([`sample`]); the record made from two of those ([`usage`],
 //! pure) and what the kernel does not provide ([`kernel_gaps`]); the cycle around it ([`collector`], with [`isolation`]
 //! for reads that hang, [`kept_files`] within [`own_limit`], and [`notices`] and [`outage`] for logging a trouble once);
-//! the metrics file ([`output`]) and the files that only one monitor may write ([`claims`]); what survives a restart ([`state_file`]); and the commands ([`cli`], [`daemon`], [`check`], with
-//! [`mod@printable`]).
+//! the metrics file ([`output`]) and the files that only one monitor may write ([`claims`]); what survives a restart
+//! ([`state_file`]); and the commands ([`cli`], [`daemon`], [`check`], with [`mod@printable`]).
 
 pub mod alerts;
 pub mod anomaly;
