@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::experts::{self, Expert};
 use super::selector::Selector;
+use crate::classes::Class;
 use crate::decide::Resource;
 use crate::forecast::Quantiles;
 
@@ -33,6 +34,10 @@ pub struct Opinion {
     /// hour (memory) does not exceed with that probability. Empty if there is none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub forecast: Vec<(f64, f64)>,
+    /// The class whose containers show what suits them in their first hours, if an expert is chosen for that reason before
+    /// a day was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub like: Option<Class>,
 }
 
 impl Opinions {
@@ -52,7 +57,7 @@ impl Opinion {
         let (held, cost) = selector.standings().map(|(held, cost)| (held.map(digits), digits(cost))).unzip();
         let points = forecast.map(Quantiles::points).unwrap_or_default();
         let forecast = points.iter().map(|(level, value)| (digits(*level), digits(*value))).collect();
-        Self { followed: selector.followed(), held, cost, forecast }
+        Self { followed: selector.followed(), held, cost, forecast, like: None }
     }
 
     /// How much more an expert has cost than the cheapest, in percent; `None` if nothing was charged yet.
