@@ -131,6 +131,8 @@ check_toolchain() {
     printf '%s\n' "$needed" "$found" | sort -VC ||
         fail "cargo $found is too old, Rust $needed or newer is needed (Debian's own is older): $rustup"
     command -v cc >/dev/null || fail "a C compiler is needed to build (no cc found): apt install gcc libc6-dev"
+    [[ $(cc -print-file-name=libc.a) == */* ]] ||
+        fail "the C library to link with (libc.a) is needed to build the monitor: apt install libc6-dev"
 }
 
 is_installed() {
@@ -144,9 +146,8 @@ if [[ -z $binaries && -n $backend ]] && is_installed; then
 elif [[ -z $binaries ]]; then
     check_toolchain
     say "Building the release binaries"
-    packages=()
-    for binary in "${BINARIES[@]}"; do packages+=(--package "$binary"); done
-    (cd "$here" && cargo build --release --locked "${packages[@]}")
+    # The monitor is built in its own way (.cargo/config.toml).
+    (cd "$here" && cargo build-monitor && cargo build --release --locked --package lxc-autoscale-api --package lxc-autoscale-ml)
     binaries=${CARGO_TARGET_DIR:-$here/target}/release
 fi
 

@@ -3,9 +3,9 @@
 //! In reading order: ids and units; the record of one measurement ([`snapshot`], [`table`], [`missing`], [`run`]);
 //! the file that carries it from the monitor to the ml daemon ([`metrics_file`]); what Proxmox stores about a
 //! container ([`container_config`]); the node's own files ([`procfs`]); the bodies of the REST API ([`api`]); and
-//! what every daemon needs ([`config`], [`mod@nearest`], [`telemetry`], [`mod@local_zone`], [`service`], [`users`],
-//! [`ownership`], [`regular_file`], [`durable`], [`exposition`], [`progress`], [`error_chain`], [`command_output`],
-//! [`mod@count`]).
+//! what every daemon needs ([`config`], [`mod@nearest`], [`telemetry`], [`mod@local_zone`], [`service`], [`mod@unit`],
+//! [`service_user`], [`users`], [`ownership`], [`regular_file`], [`durable`], [`exposition`], [`progress`],
+//! [`error_chain`], [`command_output`], [`mod@count`]).
 
 pub mod api;
 pub mod command_output;
@@ -33,11 +33,13 @@ pub mod run;
 #[cfg(feature = "schema")]
 mod schema;
 pub mod service;
+pub mod service_user;
 pub mod snapshot;
 #[cfg(feature = "state-database")]
 pub mod state_database;
 pub mod table;
 pub mod telemetry;
+pub mod unit;
 pub mod units;
 pub mod users;
 pub mod vmid;

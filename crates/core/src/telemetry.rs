@@ -8,7 +8,9 @@
 //! fields as `key=value`. `format = "json"` writes one JSON object per line instead.
 
 use std::fmt;
+use std::fs::File;
 use std::io;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -16,6 +18,7 @@ use file_rotate::compression::Compression;
 use file_rotate::suffix::AppendCount;
 use file_rotate::{ContentLimit, FileRotate};
 use jiff::Timestamp;
+use rustix::fs::OFlags;
 use serde::{Deserialize, Deserializer};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::Layer;
@@ -26,6 +29,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
+use crate::ErrorChain;
 use crate::config::BrokenRule;
 
 /// The `[logging]` table, which is the same in all three daemons except for the log file.
@@ -144,10 +148,16 @@ struct WrittenLogging {
 ///
 /// `RUST_LOG`, if set, overrides the level (for instance `RUST_LOG=lxc_monitor=trace`).
 ///
+/// A log file that cannot be written is said there and does without: the lines are in the journal as well, and a daemon
+/// that does not start because of its log would do less than one that does.
+///
 /// # Errors
-/// [`TelemetryError`] if the log file cannot be written, or logging is already set up.
+/// [`TelemetryError::AlreadySetUp`].
 pub fn init(config: &LoggingConfig) -> Result<(), TelemetryError> {
-    let file = if config.file.as_os_str().is_empty() { None } else { Some(RotatingFile::open(config)?) };
+    let (file, trouble) = match RotatingFile::wanted(config) {
+        Ok(file) => (file, None),
+        Err(error) => (None, Some(error)),
+    };
     let layers = match config.format {
         Format::Text => text_layer(io::stdout).and_then(file.map(text_layer)).boxed(),
         Format::Json => json_layer(io::stdout).and_then(file.map(json_layer)).boxed(),
@@ -156,6 +166,9 @@ pub fn init(config: &LoggingConfig) -> Result<(), TelemetryError> {
     tracing_subscriber::registry()
         .with(layers.with_filter(filter(config.level, rust_log.as_deref())))
         .try_init()?;
+    if let Some(trouble) = trouble {
+        tracing::error!("{}; until the next start, the log is on standard output only", ErrorChain(&trouble));
+    }
     Ok(())
 }
 
@@ -221,6 +234,11 @@ where
 struct RotatingFile(Mutex<FileRotate<AppendCount>>);
 
 impl RotatingFile {
+    /// The file that is configured, if any.
+    fn wanted(config: &LoggingConfig) -> Result<Option<Self>, TelemetryError> {
+        if config.file.as_os_str().is_empty() { Ok(None) } else { Self::open(config).map(Some) }
+    }
+
     fn open(config: &LoggingConfig) -> Result<Self, TelemetryError> {
         let failed = |source| TelemetryError::OpenFile { path: config.file.clone(), source };
         check_writable(&config.file).map_err(failed)?;
@@ -244,7 +262,16 @@ fn check_writable(path: &Path) -> io::Result<()> {
     if let Some(directory) = path.parent() {
         std::fs::create_dir_all(directory)?;
     }
-    std::fs::OpenOptions::new().append(true).create(true).open(path).map(drop)
+    // A FIFO would wait for a reader.
+    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
+    let file = File::options().append(true).create(true).custom_flags(flags).open(path)?;
+    let kind = file.metadata()?.file_type();
+    // A terminal or `/dev/null` will do.
+    if kind.is_file() || kind.is_char_device() {
+        Ok(())
+    } else {
+        Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"))
+    }
 }
 
 impl<'a> MakeWriter<'a> for RotatingFile {
@@ -345,5 +372,19 @@ mod tests {
     fn a_path_that_cannot_be_written_is_an_error() {
         let config = LoggingConfig::for_file("/proc/version/daemon.log");
         assert!(matches!(RotatingFile::open(&config), Err(TelemetryError::OpenFile { .. })));
+    }
+
+    #[test]
+    fn a_fifo_is_an_error_and_not_waited_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("daemon.log");
+        let fifo = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, &path, fifo, 0o600.into(), 0).unwrap();
+        let opened = || RotatingFile::open(&LoggingConfig::for_file(&path));
+        assert!(matches!(opened(), Err(TelemetryError::OpenFile { .. })));
+        // Nor one that is read.
+        let flags = OFlags::NONBLOCK.bits().cast_signed();
+        let _reader = File::options().read(true).custom_flags(flags).open(&path).unwrap();
+        assert!(matches!(opened(), Err(TelemetryError::OpenFile { .. })));
     }
 }

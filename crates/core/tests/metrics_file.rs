@@ -222,6 +222,11 @@ fn what_is_no_metrics_file_is_said_to_be_none() {
     )
     .unwrap();
     assert!(matches!(reader.read_new(), Err(ReadError::Read { .. })));
+    assert!(matches!(MetricsWriter::open(&file.path, ROOMY), Ok((_, Recovery::Replaced { .. }))));
+    // What holds something is not ours to move.
+    fs::remove_file(&file.path).unwrap();
+    fs::create_dir_all(file.path.join("others")).unwrap();
+    assert!(matches!(reader.read_new(), Err(ReadError::Read { .. })));
     assert!(matches!(MetricsWriter::open(&file.path, ROOMY), Err(WriteError::Write { .. })));
 }
 
@@ -254,9 +259,13 @@ const WAYS_TO_APPEND: [Append; 3] = [
 
 /// A snapshot with so many containers that it is not kept in memory.
 fn large_snapshot(second: i64) -> Snapshot {
+    snapshot_of(second, 6000)
+}
+
+fn snapshot_of(second: i64, containers: u32) -> Snapshot {
     let mut large = snapshot(second);
     let record = ContainerRecord::empty(large.summary.collection_start_time);
-    let ids = (0..6000).map(|n| Vmid::try_from(100 + n).unwrap());
+    let ids = (0..containers).map(|n| Vmid::try_from(100 + n).unwrap());
     large.containers = ids.map(|vmid| (vmid, record.clone())).collect();
     large
 }
@@ -274,6 +283,24 @@ fn a_kept_record_outlives_its_place_in_the_file() {
     fs::write(&file.path, "").unwrap();
     drop(writer);
     assert_eq!(kept.read().unwrap(), *large);
+}
+
+/// The file of a record that nobody needs any more is that of another one, which may be longer or shorter.
+#[test]
+fn a_kept_record_is_its_own_whatever_was_in_its_file_before() {
+    let file = fixture();
+    let (mut writer, _) = open(&file.path);
+    let mut being_read = None;
+    for (second, containers) in [6000, 6000, 8000, 5600, 9000, 7000, 6000, 5600].into_iter().enumerate() {
+        let large = Arc::new(snapshot_of(i64::try_from(second).unwrap(), containers));
+        let kept = writer.append_shared(&large).unwrap().unwrap();
+        assert_eq!(kept.read().unwrap(), *large);
+        if second == 3 {
+            being_read = Some((kept, large));
+        }
+    }
+    let (kept, large) = being_read.unwrap();
+    assert_eq!(kept.read().unwrap(), *large, "nothing is written over what somebody may read");
 }
 
 #[test]

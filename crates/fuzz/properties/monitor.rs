@@ -8,10 +8,12 @@ use lxc_autoscale_core::config::{Validate, parse as parse_config};
 use lxc_autoscale_core::snapshot::Snapshot;
 use lxc_monitor::alerts::{engine, store as alert_store};
 use lxc_monitor::anomaly;
+use lxc_monitor::block_devices::diskstats_line;
 use lxc_monitor::cgroup::parse as cgroup_files;
 use lxc_monitor::config::MonitorConfig;
 use lxc_monitor::history::import::original::{self, LocalTimes};
 use lxc_monitor::history::import::scan::{Element, Scanner};
+use lxc_monitor::pools;
 use lxc_monitor::procfs::parse as proc_files;
 
 /// Any control group file gives values that make sense, or an error.
@@ -20,7 +22,7 @@ pub(crate) fn cgroup(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let text = &*text;
     let second = text.split_once('\0').map_or("", |(_, second)| second);
-    match which % 28 {
+    match which % 31 {
         0 => check_round_trip(text),
         1 => drop(cgroup_files::limit(text)),
         2 => drop(cgroup_files::limit_v1(text)),
@@ -67,6 +69,13 @@ pub(crate) fn cgroup(bytes: &[u8]) {
             }
         }
         27 => drop(proc_files::threads(text)),
+        28 => assert!(pools::parse(text).values().all(|pool| text.contains(pool))),
+        29 => drop(proc_files::boot_id(text)),
+        30 => {
+            if let Some((_, name)) = diskstats_line(text) {
+                assert!(!name.is_empty() && text.contains(name));
+            }
+        }
         _ => {
             if let Ok(ids) = cgroup_files::cpu_ids(text) {
                 assert_eq!(cgroup_files::cpu_list(text).ok().map(|cpus| cpus as usize), Some(ids.len()));

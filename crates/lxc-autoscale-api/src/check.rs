@@ -5,7 +5,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use lxc_autoscale_core::api::{HealthCheck, HealthState};
-use lxc_autoscale_core::{ErrorChain, users};
+use lxc_autoscale_core::unit::Unit;
+use lxc_autoscale_core::{ErrorChain, service_user, users};
 
 use crate::audit;
 use crate::auth::keys::KeyFile;
@@ -16,10 +17,8 @@ use crate::config::{BackendChoice, Config, TokenPlace};
 use crate::configuration::file;
 use crate::node;
 use crate::routes::health::{audit_check, keys_check, metrics_check};
-use crate::unit::Unit;
 
 mod hints;
-mod service;
 
 /// A check, and what to do about it if it is not healthy.
 struct Finding {
@@ -73,7 +72,7 @@ pub async fn run(config: &Config, out: &mut impl Write) -> io::Result<HealthStat
         }
         Err(_) => {}
     }
-    let (of_service, alone) = (service::user_of(&unit), OneAtATime::default());
+    let (of_service, alone) = (service_user::user_of(&unit), OneAtATime::default());
     let audit = audit_check(&config.audit, &alone, move |file| match of_service {
         Some(other) => audit::probe_as(file, &other),
         None => audit::probe(file),

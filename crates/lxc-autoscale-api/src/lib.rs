@@ -55,5 +55,4 @@ pub mod store;
 pub mod tls;
 pub mod undo;
 pub mod undo_command;
-pub mod unit;
 pub mod why;

@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::decide::{
-    Allocation, CpuControl, Decision, Decisions, LastChanges, Mode, NodeSituation, Obstacles, Policy,
-    Situation, decide,
+    Allocation, AnomalyScore, CpuControl, Decision, Decisions, LastChanges, Mode, NodeSituation, Obstacles,
+    Policy, Situation, decide,
 };
 use crate::guard::manual::Manual;
 use crate::guard::oom_run::Lasts;
@@ -116,6 +116,8 @@ pub struct Replayed {
     guard: Option<ContainerGuard>,
     /// What is told of the guards where it has none of its own.
     told: Guard,
+    /// A detector's verdict on the newest observation, where one is asked.
+    anomaly: Option<AnomalyScore>,
     changes: LastChanges,
 }
 
@@ -123,7 +125,7 @@ impl Replayed {
     /// A container without any observations.
     pub fn new(policy: Policy, obstacles: Obstacles, node: NodeSituation, shared: Arc<Shared>) -> Self {
         let (model, changes) = (ContainerModel::new(shared), LastChanges::default());
-        Self { policy, obstacles, node, model, guard: None, told: Guard::default(), changes }
+        Self { policy, obstacles, node, model, guard: None, told: Guard::default(), anomaly: None, changes }
     }
 
     /// A container with existing state; no decisions before [`Replayed::set_rules`].
@@ -131,7 +133,7 @@ impl Replayed {
         let mut policy = Policy::default();
         (policy.cpu.mode, policy.memory.mode) = (Mode::Off, Mode::Off);
         let (obstacles, node) = (Obstacles::default(), NodeSituation::default());
-        Self { policy, obstacles, node, model, guard: None, told: Guard::default(), changes }
+        Self { policy, obstacles, node, model, guard: None, told: Guard::default(), anomaly: None, changes }
     }
 
     /// Respects these sizes set by somebody else, of the CPU and of the memory, from the next decision on.
@@ -183,6 +185,15 @@ impl Replayed {
         self.guard(seen, true);
     }
 
+    /// Takes in a detector's verdict on the newest observation, as the daemon does: what is unusual holds back a shrink, and
+    /// is no habit until it comes again.
+    pub fn judged(&mut self, anomaly: Option<AnomalyScore>) {
+        if anomaly.is_some_and(AnomalyScore::is_anomaly) {
+            self.model.doubt_newest();
+        }
+        self.anomaly = anomaly;
+    }
+
     /// In a replay nobody sets sizes by hand, so the guards need not know them.
     fn guard(&mut self, observation: &Observation, disturbed: bool) {
         let seen = GuardInput {
@@ -218,7 +229,7 @@ impl Replayed {
             observation: Some(seen),
             recommendation: Some(&recommendation),
             changes: self.changes,
-            anomaly: None,
+            anomaly: self.anomaly,
             guard: match &self.guard {
                 Some(guard) => guard.guard(None, now),
                 None => self.told.clone(),

@@ -149,8 +149,8 @@ pub fn io_from_bytes(read_bytes: u64, write_bytes: u64) -> IoStats {
     }
 }
 
-/// `MAJ MIN NAME …`
-fn diskstats_line(line: &str) -> Option<((u32, u32), &str)> {
+/// A line of `/proc/diskstats`: `MAJ MIN NAME …`.
+pub fn diskstats_line(line: &str) -> Option<((u32, u32), &str)> {
     let mut words = line.split_ascii_whitespace();
     Some(((words.next()?.parse().ok()?, words.next()?.parse().ok()?), words.next()?))
 }

@@ -176,9 +176,9 @@ impl Cli {
                 Command::Alerts(args) => {
                     let (listing, now) = (list::active(&config)?, clock::now().wall);
                     let warning = listing.warning(&config, now);
-                    if let Some(warning) = &warning {
+                    for line in listing.disagreement.iter().chain(&warning) {
                         // When standard error is closed, nothing can be reported.
-                        let _ = writeln!(io::stderr(), "lxc-monitor: {warning}");
+                        let _ = writeln!(io::stderr(), "lxc-monitor: {line}");
                     }
                     print(&if args.json {
                         list::json(&listing, warning.as_deref())

@@ -29,7 +29,7 @@ use crate::own_limit;
 use crate::own_usage::OwnUsage;
 use crate::pools::{self, Pools};
 use crate::procfs::{Init, Procfs};
-use crate::sample::{Missing, Moment, NodeSample, Reading};
+use crate::sample::{ContainerSample, Missing, Moment, NodeSample, Reading};
 use crate::topology;
 use crate::usage::{self, Baseline, NodeFacts, RunningTotals};
 use crate::zfs::Datasets;
@@ -119,6 +119,17 @@ struct Gathered {
     records: Vec<(Vmid, ContainerRecord)>,
     stopped: Vec<Vmid>,
     unmeasured: Vec<Vmid>,
+    waiting: Vec<Waiting>,
+}
+
+/// A container of which everything but its root filesystem was read. Its record has its place already, and nothing in it.
+#[derive(Debug)]
+struct Waiting {
+    vmid: Vmid,
+    place: usize,
+    sample: Box<ContainerSample>,
+    known: Known,
+    previous: Option<Arc<Baseline>>,
 }
 
 /// What came of looking at some containers, in their order.
@@ -171,8 +182,13 @@ impl<T> ById<T> {
         self.added = Vec::new();
     }
 
-    fn retain(&mut self, stays: impl Fn(Vmid) -> bool) {
-        self.list.retain(|(vmid, _)| stays(*vmid));
+    /// Keeps what is of these containers, which come in the order of their ids.
+    fn retain_of<'a>(&mut self, containers: impl Iterator<Item = &'a Vmid>) {
+        let mut containers = containers.peekable();
+        self.list.retain(|(vmid, _)| {
+            while containers.next_if(|other| *other < vmid).is_some() {}
+            containers.peek() == Some(&vmid)
+        });
     }
 
     fn clear(&mut self) {
@@ -412,8 +428,8 @@ impl Collector {
         self.forget_notices_of_others(&containers);
         self.handle_budget.keep_back_for(containers.len());
         // Containers that are no more: their handles go.
-        self.known.retain(|vmid| containers.contains_key(&vmid));
-        self.baselines.retain(|vmid| containers.contains_key(&vmid));
+        self.known.retain_of(containers.keys());
+        self.baselines.retain_of(containers.keys());
         let tables = Arc::new(tables);
         let mut gathered = Gathered { records: Vec::with_capacity(containers.len()), ..Gathered::default() };
         while !containers.is_empty() {
@@ -422,7 +438,11 @@ impl Collector {
             let batch = std::mem::replace(&mut containers, rest.unwrap_or_default());
             let looks = self.look_at(batch, &hierarchy, &tables);
             for (vmid, look) in looks {
-                self.gather(vmid, look, tables.facts, hierarchy.cgroup_version(), &mut gathered);
+                self.gather(vmid, look, hierarchy.cgroup_version(), &mut gathered);
+            }
+            // Where most looks are quiet ones, those of many batches are read together: each time wakes a thread.
+            if containers.is_empty() || BATCH <= gathered.waiting.len() {
+                self.read_filesystems(&mut gathered, tables.facts, hierarchy.cgroup_version());
             }
         }
         self.known.settle();
@@ -450,33 +470,21 @@ impl Collector {
         &mut self,
         vmid: Vmid,
         look: Result<Look, NoAnswer>,
-        facts: NodeFacts,
         version: CgroupVersion,
         gathered: &mut Gathered,
     ) {
         let previous = self.baselines.take(vmid).or_else(|| self.unrecorded.clone());
         let (trouble, is_known) = match look {
-            Ok(Look::Measured(measured, known)) => {
-                let was_read_in_full = known.was_read_in_full();
-                self.known.put(vmid, known);
-                let (mut record, baseline) = match measured {
-                    Measured::Whole { record, baseline } => (record, baseline),
-                    Measured::ButFilesystem(sample) => {
-                        let previous =
-                            usage::placed(previous.as_ref(), &sample.cgroup.io, &self.block_devices);
-                        let (record, baseline) = usage::container_record(previous.as_deref(), *sample, facts);
-                        (record.into(), baseline.into())
-                    }
-                };
-                self.baselines.put(vmid, baseline);
-                let has_pressure = record.pressure.cpu.is_some() || record.missing.contains("pressure.cpu");
-                self.mention_pressure("containers", has_pressure);
-                self.note_pool(vmid, &mut record);
-                if was_read_in_full {
-                    self.mention(&kernel_gaps::of_container(version, &record));
-                }
+            Ok(Look::Measured(Measured::Whole { mut record, baseline }, known)) => {
+                self.keep(vmid, &mut record, baseline, known, version);
                 gathered.records.push((vmid, *record));
                 (None, true)
+            }
+            Ok(Look::Measured(Measured::ButFilesystem(sample), known)) => {
+                let place = gathered.records.len();
+                gathered.records.push((vmid, ContainerRecord::empty(record_time(sample.at.wall))));
+                gathered.waiting.push(Waiting { vmid, place, sample, known, previous });
+                return;
             }
             Ok(Look::Stopped) => {
                 gathered.stopped.push(vmid);
@@ -493,8 +501,32 @@ impl Collector {
                 self.baselines.put(vmid, baseline);
             }
         }
+        self.warn_of(vmid, trouble);
+    }
+
+    fn warn_of(&mut self, vmid: Vmid, trouble: Option<String>) {
         if trouble.is_some() || !self.notices.is_quiet() {
             self.notices.warn(&container_subject(vmid), trouble);
+        }
+    }
+
+    /// Keeps what a look leaves behind, and adds to the record what is known of its container.
+    fn keep(
+        &mut self,
+        vmid: Vmid,
+        record: &mut ContainerRecord,
+        baseline: Arc<Baseline>,
+        known: Known,
+        version: CgroupVersion,
+    ) {
+        let was_read_in_full = known.was_read_in_full();
+        self.known.put(vmid, known);
+        self.baselines.put(vmid, baseline);
+        let has_pressure = record.pressure.cpu.is_some() || record.missing.contains("pressure.cpu");
+        self.mention_pressure("containers", has_pressure);
+        self.note_pool(vmid, record);
+        if was_read_in_full {
+            self.mention(&kernel_gaps::of_container(version, record));
         }
     }
 
@@ -515,12 +547,13 @@ impl Collector {
         hierarchy: &Arc<Hierarchy>,
         tables: &Arc<NodeTables>,
     ) -> Looks {
+        let mut next = 0;
         let tasks: Vec<(Vmid, Task)> = containers
             .into_iter()
             .map(|(vmid, socket)| {
                 let configuration = match &self.not_read {
                     Some(missing) => Err(missing.clone()),
-                    None => self.inventory.configuration(vmid),
+                    None => self.inventory.configuration_at(vmid, &mut next),
                 };
                 let previous = self.baselines.get(vmid).or_else(|| self.unrecorded.clone());
                 (vmid, Task { vmid, socket, configuration, previous, known: self.known.take(vmid) })
@@ -532,31 +565,38 @@ impl Collector {
         let mut looks: Looks = self.container_reads.run_all(tasks, self.limit(), look);
         // Those of a thread that was left alone come later.
         looks.sort_by_key(|(vmid, _)| *vmid);
-        self.read_filesystems(&mut looks);
         looks
     }
 
-    /// Looks at the filesystems of the containers that were measured.
-    fn read_filesystems(&self, looks: &mut Looks) {
-        let (mut measured, mut jobs) = (BTreeMap::new(), Vec::new());
-        for (vmid, look) in looks {
-            // Of the others it is as it was at the last full look.
-            let Ok(Look::Measured(Measured::ButFilesystem(sample), known)) = look else { continue };
-            if let Some(init) = known.init() {
-                jobs.push((*vmid, init.clone()));
-            }
-            measured.insert(*vmid, (sample, known));
-        }
+    /// Looks at the filesystems of the containers that wait for it, and makes their records. Of the others it is as it was at the last
+    /// full look.
+    fn read_filesystems(&mut self, gathered: &mut Gathered, facts: NodeFacts, version: CgroupVersion) {
+        let waiting = std::mem::take(&mut gathered.waiting);
+        let jobs: Vec<(Vmid, Init)> = waiting
+            .iter()
+            .filter_map(|waiting| Some((waiting.vmid, waiting.known.init()?.clone())))
+            .collect();
         let procfs = self.procfs.clone();
         let read = move |_, init: Init| filesystem::read(&procfs, &init);
-        for (vmid, answer) in self.filesystem_reads.run_all(jobs, self.limit(), read) {
-            let Some((sample, known)) = measured.get_mut(&vmid) else { continue };
-            sample.filesystem = answer.unwrap_or_else(|no_answer| {
-                Err(Missing::because(format!("its root filesystem: {no_answer}")))
-            });
+        let mut answers = self.filesystem_reads.run_all(jobs, self.limit(), read);
+        answers.sort_by_key(|(vmid, _)| *vmid);
+        let mut answers = answers.into_iter().peekable();
+        for Waiting { vmid, place, mut sample, mut known, previous } in waiting {
+            if let Some((_, answer)) = answers.next_if(|(of, _)| *of == vmid) {
+                sample.filesystem = answer.unwrap_or_else(|no_answer| {
+                    Err(Missing::because(format!("its root filesystem: {no_answer}")))
+                });
+            }
             if let Ok(filesystem) = sample.filesystem {
                 known.keep_filesystem(filesystem);
             }
+            let previous = usage::placed(previous.as_ref(), &sample.cgroup.io, &self.block_devices);
+            let (mut record, baseline) = usage::container_record(previous.as_deref(), *sample, facts);
+            self.keep(vmid, &mut record, baseline.into(), known, version);
+            if let Some((_, its_place)) = gathered.records.get_mut(place) {
+                *its_place = record;
+            }
+            self.warn_of(vmid, None);
         }
     }
 
@@ -653,7 +693,8 @@ mod tests {
         ) {
             let (mut kept, mut want) = (ById::default(), BTreeMap::new());
             for cycle in cycles {
-                kept.retain(|vmid| cycle.contains_key(&(vmid.get() - 100)));
+                let ids: Vec<Vmid> = cycle.keys().map(|number| Vmid::try_from(100 + number).unwrap()).collect();
+                kept.retain_of(ids.iter());
                 let mut next = BTreeMap::new();
                 for (number, (value, comes_back)) in cycle {
                     let vmid = Vmid::try_from(100 + number).unwrap();

@@ -18,7 +18,7 @@ use crate::kernel_gaps::CgroupVersion;
 use crate::network;
 use crate::procfs::parse::NetworkDevices;
 use crate::procfs::{Init, Procfs};
-use crate::sample::{BlockIo, ContainerSample, FilesystemUse, IoCounts, Missing, Reading};
+use crate::sample::{BlockIo, ContainerSample, FilesystemUse, IoCounts, IoPlace, Missing, Reading};
 use crate::usage::{self, Baseline, NodeFacts};
 use crate::zfs::Datasets;
 
@@ -139,6 +139,19 @@ pub fn look(
     }
 }
 
+/// The I/O by what the processes did, as at the looks before, where devices have begun to count as well: on version 1 those
+/// have what was direct or synchronous alone, and nobody could tell what of it the processes had counted already.
+fn by_processes(io: BlockIo, of_processes: impl FnOnce() -> Reading<IoCounts>) -> BlockIo {
+    let is_of_devices = match &io.counts {
+        IoCounts::Parts(parts) => parts.iter().all(|part| matches!(part.place, IoPlace::Device(_))),
+        IoCounts::Processes(_) => false,
+    };
+    match is_of_devices.then(of_processes) {
+        Some(Ok(counts)) => BlockIo { counts, ..io },
+        Some(Err(_)) | None => io,
+    }
+}
+
 /// What shows, once everything was read, that the container still runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Proof {
@@ -171,11 +184,14 @@ fn read(
         // With what was added to it then.
         _ if depth == Depth::Quiet => cgroup.io,
         // Here a group without I/O may be one that the kernel does not count (see `cgroup::v1`).
-        CgroupVersion::V1 => tables.datasets.add_to(cgroup.io, vmid, |_| {
-            let of_processes = procfs.io_of(files, &processes.path());
-            of_processes
-                .map(|total| BlockIo { counts: IoCounts::Processes(total), devices: Table::default() })
-        }),
+        CgroupVersion::V1 => {
+            let of_processes = || procfs.io_of(files, &processes.path()).map(IoCounts::Processes);
+            let io = tables.datasets.add_to(cgroup.io, vmid, |_| {
+                of_processes().map(|counts| BlockIo { counts, devices: Table::default() })
+            });
+            let goes_on = task.previous.as_deref().is_some_and(Baseline::is_of_processes);
+            io.map(|io| if goes_on { by_processes(io, of_processes) } else { io })
+        }
         CgroupVersion::V2 => cgroup.io.and_then(|io| tables.datasets.add_to(Ok(io), vmid, Err)),
     };
     let init = match (proof, known.init.take()) {
@@ -187,7 +203,8 @@ fn read(
         Ok(init) => (Ok(init.process), Some(init)),
         Err(missing) => (Err(missing), None),
     };
-    let network = network::read(procfs, &tables.network_devices, vmid, &init);
+    let before = task.previous.as_deref().and_then(Baseline::interfaces);
+    let network = network::read(procfs, &tables.network_devices, vmid, &init, before);
     // Files that went away under our hands say nothing about a container that still runs.
     if proof == Proof::Processes && (!groups.exist() || groups.is_populated() == Some(false)) {
         return Err(NotProved);

@@ -27,7 +27,7 @@ use crate::kernel_file::{MAX_BYTES, ReadError, Unexpected, open, text_of};
 const MADE_AT_EACH_READ: [u64; 4] = [0x0027_e0eb, 0x6367_7270, 0x9fa0, 0x6265_6572];
 /// Handles that are left for everything else: the log, the exchange file, sockets.
 const OTHER_HANDLES: u64 = 256;
-/// Handles kept at most, whatever the system allows; enough for all files of 1,000 containers.
+/// Handles kept at most, whatever the system allows; enough for nearly all files of 1,000 containers.
 const MAX_HANDLES: u64 = 20_480;
 /// What one costs the kernel: a page for what is read (`seq_read_iter`), the open file, and what cgroup and PSI keep of it.
 const HANDLE_BYTES: u64 = 5 << 10;
@@ -40,6 +40,8 @@ const OTHER_BYTES: u64 = 24 << 20;
 const OTHER_BYTES_PER_CONTAINER: u64 = 8 << 10;
 /// Files of a container that are read at each look: those of its groups, and what shows that its init still runs.
 const FILES_OF_EVERY_LOOK: u64 = 8;
+/// All files of a container that are kept, and the directories: two and twenty-one, and a few where there are inner groups.
+const FILES_AND_DIRECTORIES: u64 = 24;
 /// More than any file holds that is read in every cycle, usually.
 const FIRST_BUFFER_BYTES: usize = 8 << 10;
 /// A buffer that has grown beyond this is not kept: the table of sockets of a thousand containers takes 256 KiB, and is read once in a
@@ -67,6 +69,8 @@ pub struct HandleBudget {
     wanted_often: AtomicU64,
     /// Those of them that nobody wants: of containers that were looked at and have fewer such files.
     unwanted_often: AtomicU64,
+    /// What all containers together may want.
+    plenty: AtomicU64,
 }
 
 /// What bounds the number of handles.
@@ -97,6 +101,9 @@ enum Cadence {
     Often,
     /// At full looks.
     Seldom,
+    /// At full looks, and only to see whether a directory is as it was: without a handle that takes a twentieth of the time of
+    /// those looks, and a handle for one of their files spares more.
+    OfDirectory,
 }
 
 impl HandleBudget {
@@ -131,6 +138,7 @@ impl HandleBudget {
             taken_often: 0.into(),
             wanted_often: handles.into(),
             unwanted_often: 0.into(),
+            plenty: u64::MAX.into(),
         })
     }
 
@@ -142,6 +150,7 @@ impl HandleBudget {
         self.total.store(total, Ordering::Relaxed);
         let wanted = FILES_OF_EVERY_LOOK.saturating_mul(containers);
         self.wanted_often.store(wanted.min(total), Ordering::Relaxed);
+        self.plenty.store(FILES_AND_DIRECTORIES.saturating_mul(containers), Ordering::Relaxed);
     }
 
     /// What bounds it.
@@ -177,6 +186,8 @@ impl HandleBudget {
         let kept_back = match cadence {
             Cadence::Often => 0,
             Cadence::Seldom => self.kept_back(),
+            Cadence::OfDirectory if self.is_plentiful() => self.kept_back(),
+            Cadence::OfDirectory => return false,
         };
         let free = self.total().saturating_sub(kept_back);
         let take = |taken: u64| (taken < free).then_some(taken + 1);
@@ -198,6 +209,11 @@ impl HandleBudget {
     fn replace_unwanted(&self, before: u64, now: u64) {
         self.unwanted_often.fetch_add(now, Ordering::Relaxed);
         self.unwanted_often.fetch_sub(before, Ordering::Relaxed);
+    }
+
+    /// Whether there are enough for all files of all containers and their directories.
+    fn is_plentiful(&self) -> bool {
+        self.plenty.load(Ordering::Relaxed) <= self.total()
     }
 
     fn share(self: &Arc<Self>, cadence: Cadence) -> Option<Share> {
@@ -319,7 +335,8 @@ impl Name {
     }
 
     fn is(self, name: &str) -> bool {
-        NAMES[usize::from(self.0)].get().is_some_and(|known| *known == name)
+        // Nearly always it is the same text at the same place.
+        NAMES[usize::from(self.0)].get().is_some_and(|known| std::ptr::eq(*known, name) || *known == name)
     }
 }
 
@@ -330,7 +347,7 @@ const TREES: u16 = 1 << 8;
 #[derive(Debug)]
 struct Listed {
     directory: Box<Path>,
-    /// Itself, where it may be kept open.
+    /// Itself, where handles are plentiful.
     handle: Option<KeptFile>,
     /// The links it had when the list was made.
     links: u64,
@@ -511,7 +528,8 @@ impl KeptFiles {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         match rustix::fs::open(directory, flags, Mode::empty()) {
             Ok(handle) if is_made_at_each_read(&handle) => {
-                (true, self.budget.share(Cadence::Seldom).map(|share| KeptFile { handle, _share: share }))
+                let share = self.budget.share(Cadence::OfDirectory);
+                (true, share.map(|share| KeptFile { handle, _share: share }))
             }
             _ => (false, None),
         }
@@ -529,12 +547,14 @@ impl KeptFiles {
         let lacks_often = std::mem::take(&mut kept.lacks_often);
         let Kept { files, next, lists, .. } = kept;
         let budget = &self.budget;
-        // Each that goes is given back at once, so that no more go than are wanted. Those of directories go first: that a directory
-        // was removed and made again shows in its files alone.
         lists.retain(|listed| listed.is_checked);
-        for listed in lists.iter_mut().filter(|_| budget.is_short()) {
-            listed.handle = None;
+        if !budget.is_plentiful() {
+            // That a directory was removed and made again shows in its files.
+            for listed in lists.iter_mut() {
+                listed.handle = None;
+            }
         }
+        // Each that goes is given back at once, so that no more go than are wanted.
         files.retain(|file| {
             let stays = file.is_in_use && !(file.cadence == Cadence::Seldom && budget.is_short());
             if !stays {
@@ -852,6 +872,23 @@ mod tests {
         assert_eq!((handles(&first), handles(&second)), (3, 0));
         drop(first);
         assert_eq!((budget.left(), budget.kept_back()), (3, 3));
+    }
+
+    #[test]
+    fn directories_are_kept_open_where_there_is_room_for_all_files() {
+        let budget = HandleBudget::of(48);
+        let mut files = KeptFiles::new(&budget);
+        let mut look = |containers| {
+            budget.keep_back_for(containers);
+            let list =
+                files.inner_directories(Path::new("/proc/self"), |_| vec![PathBuf::from("/proc/self/fd")]);
+            assert_eq!(*list, [PathBuf::from("/proc/self/fd")], "with or without a handle");
+            files.end_of_look();
+            files.kept.borrow().lists.iter().filter(|listed| listed.handle.is_some()).count()
+        };
+        assert_eq!([look(2), look(2)], [1, 1]);
+        assert_eq!([look(3), look(3)], [0, 0], "the files come first");
+        assert_eq!(budget.left(), 48);
     }
 
     #[test]

@@ -102,6 +102,12 @@ pub fn of_container(version: CgroupVersion, record: &ContainerRecord) -> Vec<Ker
          the container's processes",
     );
     found.say(
+        version == CgroupVersion::V1 && record.io_stats.is_some_and(|io| io.read_ops.is_some()),
+        &["io_stats"],
+        "cgroup version 1 counts what a container writes through the page cache with whoever writes it out, which is \
+         mostly the kernel; direct and synchronous I/O is counted with the container",
+    );
+    found.say(
         record.filesystem_total_gb.is_some() && record.filesystem_inodes_total.is_none(),
         &["filesystem_inodes_used", "filesystem_inodes_total"],
         "the filesystem makes inodes as it goes and has no number of them (btrfs)",

@@ -6,7 +6,8 @@
 //! [`topology`], combined in [`container`]); their results ([`sample`]); the record made from two of those ([`usage`],
 //! pure) and what the kernel does not provide ([`kernel_gaps`]); the cycle around it ([`collector`], with [`isolation`]
 //! for reads that hang, [`kept_files`] within [`own_limit`], and [`notices`] for logging a trouble once); the metrics
-//! file ([`output`]); what survives a restart ([`state_file`]); and the commands ([`cli`], [`daemon`], [`check`]).
+//! file ([`output`]); what survives a restart ([`state_file`]); and the commands ([`cli`], [`daemon`], [`check`], with
+//! [`mod@printable`]).
 
 pub mod alerts;
 pub mod anomaly;
@@ -34,6 +35,7 @@ pub mod output;
 pub mod own_limit;
 pub mod own_usage;
 pub mod pools;
+pub mod printable;
 pub mod procfs;
 pub mod sample;
 pub mod state_file;

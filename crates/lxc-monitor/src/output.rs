@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lxc_autoscale_core::ErrorChain;
-use lxc_autoscale_core::metrics_file::{KeptRecord, MetricsWriter, Recovery, WriteError};
+use lxc_autoscale_core::metrics_file::{Backlog, KeptRecord, MetricsWriter, Recovery, WriteError};
 use lxc_autoscale_core::snapshot::Snapshot;
 
 use crate::config::OutputConfig;
@@ -19,6 +19,8 @@ const SHORT: Duration = Duration::from_mins(10);
 pub struct Output {
     config: OutputConfig,
     writer: Option<MetricsWriter>,
+    /// The snapshots from before the file could be opened.
+    waiting: Backlog,
     notices: Notices,
 }
 
@@ -29,7 +31,12 @@ impl Output {
     /// [`WriteError::InUse`] when another monitor has it. Any other trouble is logged and may pass; the file is
     /// tried again at each snapshot.
     pub fn open(config: &OutputConfig) -> Result<Self, WriteError> {
-        let mut output = Self { config: config.clone(), writer: None, notices: Notices::default() };
+        let mut output = Self {
+            config: config.clone(),
+            writer: None,
+            waiting: Backlog::default(),
+            notices: Notices::default(),
+        };
         match output.writer() {
             Err(error @ WriteError::InUse { .. }) => Err(error),
             Err(error) => {
@@ -57,7 +64,10 @@ impl Output {
     /// # Errors
     /// [`WriteError`], which was logged if it is news; the next snapshot may succeed.
     pub fn append(&mut self, snapshot: &Arc<Snapshot>) -> Result<Option<Arc<KeptRecord>>, WriteError> {
-        let result = self.writer().and_then(|writer| writer.append_shared(snapshot));
+        let result = match self.writer() {
+            Ok(writer) => writer.append_shared(snapshot),
+            Err(error) => self.waiting.push(snapshot).map_err(WriteError::from).and(Err(error)),
+        };
         self.report(result.as_ref().err());
         let left = self.writer.as_ref().and_then(MetricsWriter::left_by_trim);
         self.notices.warn("metrics file", left.filter(|left| *left < SHORT).map(|_| too_small(&self.config)));
@@ -70,6 +80,7 @@ impl Output {
         }
         let (mut writer, recovery) = MetricsWriter::open(&self.config.file, self.config.bounds())?;
         writer.set_mode(self.config.readable_by.mode());
+        writer.take_over(std::mem::take(&mut self.waiting));
         log_recovery(&writer, &recovery);
         Ok(self.writer.insert(writer))
     }
@@ -102,6 +113,10 @@ fn log_recovery(writer: &MetricsWriter, recovery: &Recovery) {
     let path = writer.path().display();
     match recovery {
         Recovery::Created => tracing::info!("created the metrics file `{path}`"),
+        Recovery::Replaced { put_aside } => tracing::warn!(
+            "what was in the place of the metrics file `{path}` was no file; it is `{}` now, and the file was created",
+            put_aside.display()
+        ),
         Recovery::Intact => tracing::info!("continuing the metrics file `{path}`"),
         Recovery::Rewritten { kept_records, damage, left_bytes, put_aside } => {
             let kept = kept(*kept_records, *left_bytes, put_aside);

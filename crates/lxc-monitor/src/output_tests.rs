@@ -47,7 +47,33 @@ fn a_file_that_cannot_be_written_is_taken_up_when_it_can() {
     std::fs::remove_file(&parent).unwrap();
     std::fs::create_dir(&parent).unwrap();
     output.append(&snapshot().into()).unwrap();
-    assert_eq!(MetricsReader::new(file).read_new().unwrap().snapshots.len(), 1);
+    let read = MetricsReader::new(file).read_new().unwrap().snapshots;
+    assert_eq!(read.len(), 2, "that from before was kept");
+}
+
+#[test]
+fn what_is_no_file_is_put_aside_at_the_start_unless_it_holds_something() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("metrics.json");
+    let written = || {
+        let mut output = Output::open(&config(file.clone())).unwrap();
+        output.append(&snapshot().into()).map(|_| ())
+    };
+    let fifo = rustix::fs::FileType::Fifo;
+    rustix::fs::mknodat(rustix::fs::CWD, &file, fifo, 0o600.into(), 0).unwrap();
+    written().unwrap();
+    assert_eq!(MetricsReader::new(file.clone()).read_new().unwrap().snapshots.len(), 1);
+    assert!(directory.path().join("metrics.json.before-1").symlink_metadata().is_ok());
+    std::fs::remove_file(&file).unwrap();
+    std::fs::create_dir(&file).unwrap();
+    written().unwrap();
+    assert!(file.is_file() && directory.path().join("metrics.json.before-2").is_dir());
+    // As `output.file = "/var/log"` would be.
+    std::fs::remove_file(&file).unwrap();
+    std::fs::create_dir_all(file.join("others")).unwrap();
+    let error = written().unwrap_err();
+    assert!(ErrorChain(&error).to_string().contains("a directory that is not empty is there"), "{error}");
+    assert!(file.join("others").is_dir());
 }
 
 #[test]
@@ -133,5 +159,5 @@ fn a_place_where_anybody_could_replace_the_file_is_refused_until_it_is_safe() {
     assert!(!file.exists());
     set_mode(0o755);
     output.append(&snapshot().into()).unwrap();
-    assert_eq!(MetricsReader::new(file).read_new().unwrap().snapshots.len(), 1);
+    assert_eq!(MetricsReader::new(file).read_new().unwrap().snapshots.len(), 2);
 }

@@ -1,9 +1,11 @@
-//! The commands of the project itself: `cargo xtask test [--vm] | lint | docs | ci | bench | fuzz | torture`.
+//! The commands of the project itself: `cargo xtask test [--vm] | lint | docs | ci | bench | fuzz | torture |
+//! pictures`.
 
 mod bench;
 mod command;
 mod fuzz;
 mod packages;
+mod pictures;
 mod torture;
 mod vm;
 
@@ -49,6 +51,8 @@ enum Task {
     Fuzz(fuzz::Options),
     /// Run the torture tests at full length.
     Torture(torture::Options),
+    /// Make the pictures of the documentation that show the program, with a browser.
+    Pictures,
     /// The half of `bench monitor` that runs in namespaces of its own.
     #[command(hide = true)]
     BenchMonitorInside {
@@ -81,6 +85,9 @@ enum TaskError {
     /// The monitor could not be measured.
     #[error(transparent)]
     Monitor(#[from] bench::monitor::MonitorBenchError),
+    /// A picture was not made.
+    #[error(transparent)]
+    Picture(#[from] pictures::PictureError),
     /// The tests in the virtual machine gave no result, or failed.
     #[error(transparent)]
     Vm(#[from] vm::VmError),
@@ -100,6 +107,7 @@ fn dispatch(task: Task) -> Result<(), TaskError> {
         Task::Bench { bench } => bench::run(&bench)?,
         Task::Fuzz(options) => fuzz::run(&options)?,
         Task::Torture(options) => torture::torture(&options)?,
+        Task::Pictures => pictures::make()?,
         Task::BenchMonitorInside { directory, options } => bench::monitor::run_inside(&directory, &options)?,
     }
     Ok(())

@@ -28,6 +28,9 @@ pub(crate) const FOR_VM: &[&str] = &["busybox-static", "debootstrap", "e2fsprogs
 /// Needed to create Python environments.
 pub(crate) const FOR_PYTHON: &[&str] = &["python3-venv"];
 
+/// Needed to show a page and make a picture of it.
+pub(crate) const FOR_PICTURES: &[&str] = &["chromium", "fonts-dejavu-core"];
+
 /// Needed to check the shell scripts.
 pub(crate) const FOR_LINTS: &[&str] = &["shellcheck"];
 

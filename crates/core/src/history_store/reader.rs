@@ -29,6 +29,12 @@ pub enum HistoryError {
         /// The version that this program knows.
         known: i64,
     },
+    /// Something else is in its place; opening a FIFO would wait for ever.
+    #[error("the history `{}` is not a regular file; remove it, or set `history.file` to another place", path.display())]
+    Foreign {
+        /// The path.
+        path: PathBuf,
+    },
     /// SQLite failed.
     #[error("cannot use the history `{}`", path.display())]
     Database {
@@ -92,6 +98,9 @@ impl HistoryReader {
     /// [`HistoryError`] if it exists but cannot be read.
     pub fn open(path: &Path) -> Result<Option<Self>, HistoryError> {
         let failed = |source| HistoryError::Database { path: path.to_owned(), source };
+        if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+            return Err(HistoryError::Foreign { path: path.to_owned() });
+        }
         let connection = match open_read_only(path) {
             Ok(connection) => connection,
             Err(error) if error.sqlite_error_code() == Some(ErrorCode::CannotOpen) && !path.exists() => {

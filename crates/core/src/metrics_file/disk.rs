@@ -3,7 +3,7 @@
 
 use std::fs::{File, Metadata};
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
@@ -114,19 +114,41 @@ fn put_aside(path: &Path) -> io::Result<PathBuf> {
 
 /// Moves a file that somebody put in the place of `path`, now at `intruder`, out of the way. An empty file, as
 /// `logrotate` leaves one, is not worth keeping.
+///
+/// # Errors
+/// If it cannot be moved.
 pub(super) fn put_intruder_aside(intruder: &Path, path: &Path) -> io::Result<()> {
     let metadata = std::fs::symlink_metadata(intruder)?;
     if metadata.is_file() && metadata.len() == 0 {
         return std::fs::remove_file(intruder);
     }
-    move_aside(intruder, path)
+    move_aside(intruder, path).map(|_| ())
+}
+
+/// Moves what is at `path` and no file out of the way before anything of ours was there; returns where it is.
+///
+/// Only what can hold nothing: a directory with something in it, or a device, is there because the configuration names
+/// the wrong place.
+///
+/// # Errors
+/// If it is such a thing, or cannot be moved.
+pub(super) fn put_foreign_aside(path: &Path) -> io::Result<PathBuf> {
+    let kind = std::fs::symlink_metadata(path)?.file_type();
+    let is_empty_directory = kind.is_dir() && std::fs::read_dir(path)?.next().is_none();
+    if kind.is_fifo() || kind.is_socket() || is_empty_directory {
+        return move_aside(path, path);
+    }
+    let what = if kind.is_dir() { "a directory that is not empty is there" } else { "not a regular file" };
+    Err(io::Error::new(io::ErrorKind::InvalidInput, what))
 }
 
 /// Moves `what`, which may be a directory, to a free place among the files put aside for `path`.
-fn move_aside(what: &Path, path: &Path) -> io::Result<()> {
+fn move_aside(what: &Path, path: &Path) -> io::Result<PathBuf> {
     let is_free = |aside: &PathBuf| stamp_at(aside).is_none();
     let free = (1..=MAX_PUT_ASIDE).map(|number| aside_name(path, number)).find(is_free);
-    std::fs::rename(what, free.unwrap_or_else(|| aside_name(path, MAX_PUT_ASIDE)))
+    let aside = free.unwrap_or_else(|| aside_name(path, MAX_PUT_ASIDE));
+    std::fs::rename(what, &aside)?;
+    Ok(aside)
 }
 
 /// `/var/log/lxc_metrics.json.before-<number>`

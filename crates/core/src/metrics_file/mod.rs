@@ -15,6 +15,7 @@
 //!
 //! Changes by others are detected by inode, size and time, and repaired from the remaining copy.
 
+mod backlog;
 mod disk;
 mod format;
 mod kept_record;
@@ -29,6 +30,7 @@ mod text;
 pub mod trust;
 mod writer;
 
+pub use backlog::Backlog;
 pub use format::begins_element;
 pub use kept_record::{KeptRecord, ReadBackError};
 pub use reader::{MetricsReader, NewSnapshots, Position, ReadError, UnreadableRecord, parse_record};

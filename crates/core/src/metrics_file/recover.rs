@@ -11,14 +11,20 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use super::disk::{open_regular, replace_file};
+use super::disk::{open_regular, put_foreign_aside, replace_file};
 use super::format::{self, ArrayWriter, ElementError};
+use crate::regular_file;
 
 /// What was found when the file was opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Recovery {
     /// There was no file; it was created.
     Created,
+    /// Something else was there, which was put aside.
+    Replaced {
+        /// Where it is now.
+        put_aside: PathBuf,
+    },
     /// The file was complete.
     Intact,
     /// It was in another layout or damaged: its complete records were kept, and the old file was put aside.
@@ -42,6 +48,11 @@ pub(super) fn recover(path: &Path, mode: u32, max_bytes: u64) -> io::Result<Reco
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             replace_file(path, mode, false, |file| file.write_all(format::EMPTY))?;
             return Ok(Recovery::Created);
+        }
+        Err(error) if regular_file::is_foreign(&error) => {
+            let put_aside = put_foreign_aside(path)?;
+            replace_file(path, mode, false, |file| file.write_all(format::EMPTY))?;
+            return Ok(Recovery::Replaced { put_aside });
         }
         Err(error) => return Err(error),
     };

@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, BufWriter, IntoInnerError, Write};
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -134,7 +135,7 @@ impl Spares {
 
     /// A new copy of the first `bytes` of `source`.
     pub(super) fn copy_of(&self, source: &File, bytes: u64, mode: u32) -> io::Result<Spare> {
-        self.filled(mode, |file| copy_range(source, 0, bytes, file))
+        self.filled(mode, |file| copy_range(source, 0..bytes, file, 0))
     }
 
     /// A new copy, to which `write` writes a complete array.
@@ -235,7 +236,7 @@ impl Spare {
         // Both are identical up to the footer of the shorter one.
         let from = self.complete_bytes - FOOTER.len() as u64;
         self.stamp = None;
-        let copied = copy_range(published, from, bytes, &self.file);
+        let copied = copy_range(published, from..bytes, &self.file, from);
         if copied.is_ok() {
             self.complete_bytes = bytes;
         } else {
@@ -288,19 +289,19 @@ fn cut_off(file: &File, bytes: u64) -> io::Result<()> {
     if file.metadata()?.len() == bytes { Ok(()) } else { file.set_len(bytes) }
 }
 
-/// Copies the bytes between `from` and `to` to the same offset of another file.
+/// Copies a range of bytes to an offset of another file.
 ///
 /// In large pieces: within one file system, `copy_file_range` and `sendfile` would use a pipe of sixteen pages, page
 /// by page.
-pub(super) fn copy_range(source: &File, from: u64, to: u64, target: &File) -> io::Result<()> {
-    let mut buffer = vec![0; usize::try_from(to - from).map_or(PIECE_BYTES, |bytes| bytes.min(PIECE_BYTES))];
-    let mut at = from;
-    while at < to {
-        let wanted = usize::try_from(to - at).map_or(buffer.len(), |bytes| bytes.min(buffer.len()));
+pub(super) fn copy_range(source: &File, range: Range<u64>, target: &File, at: u64) -> io::Result<()> {
+    let pieces = (range.start..range.end).step_by(PIECE_BYTES);
+    let mut buffer =
+        vec![0; usize::try_from(range.end - range.start).map_or(PIECE_BYTES, |bytes| bytes.min(PIECE_BYTES))];
+    for begin in pieces {
+        let wanted = usize::try_from(range.end - begin).map_or(buffer.len(), |bytes| bytes.min(buffer.len()));
         let piece = &mut buffer[..wanted];
-        source.read_exact_at(piece, at)?;
-        target.write_all_at(piece, at)?;
-        at += wanted as u64;
+        source.read_exact_at(piece, begin)?;
+        target.write_all_at(piece, at + (begin - range.start))?;
     }
     Ok(())
 }

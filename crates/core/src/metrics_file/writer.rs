@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
+use super::backlog::Backlog;
 use super::disk::{self, Stamp, stamp_at};
 use super::format::{self, ArrayWriter};
 use super::kept_record::KeptRecord;
@@ -25,9 +26,6 @@ use crate::snapshot::Snapshot;
 
 /// Mode of the files unless another is set: the usage of containers concerns only root and a group.
 pub const DEFAULT_MODE: u32 = 0o640;
-
-/// How many bytes of snapshots are kept in memory while the disk is full; the oldest are dropped first.
-const MAX_BACKLOG_BYTES: usize = 4 << 20;
 
 /// Up to this size the newest record stays in memory; a larger one, of more than a hundred containers, is kept in a
 /// file of its own.
@@ -64,10 +62,12 @@ pub struct MetricsWriter {
     spares: Spares,
     /// What the published copy contains beyond the one published before it.
     last_addition: Addition,
+    /// The large record before, whose file the next one takes unless somebody still reads it.
+    record_before: Option<Arc<KeptRecord>>,
     /// The snapshot that is being published and is in no copy yet; it comes after the backlog.
     newest: Option<Arc<Snapshot>>,
-    /// Records that are in no copy yet because the last append failed, each preceded by a separator.
-    backlog: Vec<Vec<u8>>,
+    /// Records that are in no copy yet because the last append failed.
+    backlog: Backlog,
     /// Whether a change of the names is not durable yet.
     is_directory_dirty: bool,
     clock: Clock,
@@ -175,8 +175,9 @@ impl MetricsWriter {
             published,
             spares,
             last_addition: Addition::Bytes(Vec::new()),
+            record_before: None,
             newest: None,
-            backlog: Vec::new(),
+            backlog: Backlog::default(),
             is_directory_dirty: false,
             clock: Clock::default(),
             left_by_trim: None,
@@ -211,6 +212,11 @@ impl MetricsWriter {
         }
         // Best effort: the next copy has it in any case.
         let _ = self.published.file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(mode));
+    }
+
+    /// Takes over snapshots from before the file could be opened; they are published with the next one.
+    pub fn take_over(&mut self, earlier: Backlog) {
+        self.backlog.prepend(earlier);
     }
 
     /// Publishes one more snapshot; when this returns `Ok`, it survives a crash.
@@ -253,11 +259,7 @@ impl MetricsWriter {
 
     /// Adds a snapshot to those that are in no copy yet.
     fn put_by(&mut self, snapshot: &Snapshot) -> Result<(), WriteError> {
-        let mut record = format::SEPARATOR.to_vec();
-        serde_json::to_writer(&mut record, snapshot)?;
-        self.backlog.push(record);
-        trim_backlog(&mut self.backlog);
-        Ok(())
+        Ok(self.backlog.push(snapshot)?)
     }
 
     /// Publishes everything that is in no copy yet; the newest of it was taken at `taken`.
@@ -312,7 +314,11 @@ impl MetricsWriter {
             return Err(error);
         }
         self.exchange(spare, is_as_we_left_it && !is_trimmed)?;
-        self.last_addition = self.take_addition(is_first).out_of_memory(&self.path, &self.published, at);
+        let earlier = self.record_before.take().and_then(Arc::into_inner);
+        let addition = self.take_addition(is_first).out_of_memory(&self.path, &self.published, at, earlier);
+        if let Addition::Kept { record, .. } = std::mem::replace(&mut self.last_addition, addition) {
+            self.record_before = Some(record);
+        }
         self.published.oldest = oldest.or(Some(now));
         if is_trimmed && is_too_large {
             self.left_by_trim = oldest.map(|oldest| age(oldest, now));
@@ -325,7 +331,7 @@ impl MetricsWriter {
     /// Writes what follows the last record: the backlog, the newest snapshot and the end of the file.
     fn write_addition(&self, end: &mut impl Write, is_first: bool) -> io::Result<()> {
         let mut separator = separator(is_first);
-        for record in &self.backlog {
+        for record in self.backlog.records() {
             end.write_all(separator)?;
             end.write_all(&record[format::SEPARATOR.len()..])?;
             separator = format::SEPARATOR;
@@ -339,7 +345,7 @@ impl MetricsWriter {
 
     /// What was just published, and is in no other copy.
     fn take_addition(&mut self, is_first: bool) -> Addition {
-        let records = std::mem::take(&mut self.backlog);
+        let records = self.backlog.take();
         match self.newest.take() {
             Some(snapshot) if records.is_empty() => Addition::Shared { snapshot, is_first },
             _ => {
@@ -491,14 +497,15 @@ impl MetricsWriter {
 }
 
 impl Addition {
-    /// Moves a large record to a file, if the file system supports that; it was published at `at`.
-    fn out_of_memory(self, path: &Path, published: &Published, at: u64) -> Self {
+    /// Moves a large record to a file, that of an `earlier` one or a new one, if the file system supports that; it was
+    /// published at `at`.
+    fn out_of_memory(self, path: &Path, published: &Published, at: u64, earlier: Option<KeptRecord>) -> Self {
         let Self::Shared { is_first, .. } = self else { return self };
-        let (begin, end) = (at + separator(is_first).len() as u64, published.stamp.bytes() - FOOTER_BYTES);
-        if end - begin <= MAX_IN_MEMORY_BYTES {
+        let place = at + separator(is_first).len() as u64..published.stamp.bytes() - FOOTER_BYTES;
+        if place.end - place.start <= MAX_IN_MEMORY_BYTES {
             return self;
         }
-        KeptRecord::copy(path, &published.file, begin, end)
+        KeptRecord::copy(path, &published.file, place, earlier)
             .map_or(self, |record| Self::Kept { record: record.into(), is_first })
     }
 
@@ -546,13 +553,6 @@ fn age(earlier: Timestamp, later: Timestamp) -> Duration {
 /// Whether the disk, or our quota on it, is full.
 fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-}
-
-fn trim_backlog(backlog: &mut Vec<Vec<u8>>) {
-    let mut total: usize = backlog.iter().map(Vec::len).sum();
-    while MAX_BACKLOG_BYTES < total && 1 < backlog.len() {
-        total -= backlog.remove(0).len();
-    }
 }
 
 #[cfg(test)]

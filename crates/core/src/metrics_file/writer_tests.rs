@@ -40,12 +40,12 @@ fn an_addition_is_the_backlog_and_the_newest_each_behind_a_separator() {
         (0, true, true, format!("\n{text}\n]\n")),
         (0, true, false, format!(",\n{text}\n]\n")),
     ] {
-        writer.backlog = records[..count].to_vec();
+        writer.backlog = Backlog::of(&records[..count]);
         writer.newest = has_newest.then(|| Arc::clone(&newest));
         let mut written = Vec::new();
         writer.write_addition(&mut written, is_first).unwrap();
         assert_eq!(String::from_utf8_lossy(&written), want);
-        assert_eq!(writer.backlog, records[..count], "{count} records, {is_first}");
+        assert_eq!(writer.backlog.records(), &records[..count], "{count} records, {is_first}");
         let addition = writer.take_addition(is_first);
         assert_eq!(String::from_utf8_lossy(&addition.bytes().unwrap()), want);
         assert!(writer.backlog.is_empty() && writer.newest.is_none());

@@ -301,10 +301,11 @@ fn what_a_build_needs_is_looked_for_first() {
             [("DESTDIR", installation.root()), ("PATH", tools.clone()), ("HOME", tools.clone())];
         said(command.env_clear().envs(environment))
     };
-    let cargo = |version: &str| {
-        installation.release_text("cargo", &format!("#!/bin/sh\necho 'cargo {version} (0000 2020-01-01)'\n"));
-        fs::rename(installation.binaries().join("cargo"), tools.join("cargo")).unwrap();
+    let tool = |name: &str, says: &str| {
+        installation.release_text(name, &format!("#!/bin/sh\necho '{says}'\n"));
+        fs::rename(installation.binaries().join(name), tools.join(name)).unwrap();
     };
+    let cargo = |version: &str| tool("cargo", &format!("cargo {version} (0000 2020-01-01)"));
     let (succeeds, said) = install();
     assert!(
         !succeeds && said.contains("or newer) is needed to build: curl") && said.contains("sh.rustup.rs"),
@@ -316,6 +317,13 @@ fn what_a_build_needs_is_looked_for_first() {
     cargo("1.1000.0");
     let (succeeds, said) = install();
     assert!(!succeeds && said.contains("no cc found): apt install gcc"), "{said}");
+    // A compiler that finds no library of this name repeats the name.
+    tool("cc", "libc.a");
+    let (succeeds, said) = install();
+    assert!(
+        !succeeds && said.contains("(libc.a) is needed to build the monitor: apt install libc6-dev"),
+        "{said}"
+    );
     assert!(!installation.root().exists(), "nothing was begun");
 }
 

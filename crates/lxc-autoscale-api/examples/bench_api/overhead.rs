@@ -46,12 +46,14 @@ pub(crate) async fn measure(stage: &Stage, vmid: Vmid, changes: usize) -> Result
     let [mut bare, mut through_api, mut waits] = [const { Vec::new() }; 3];
     let before = count().await?;
     let mut plain = Plain::connect(stage.address())?;
+    let quiet = stage.quiet()?;
     for _ in 0..changes {
         // Each way changes what the other one has left.
         bare.push(set_cores(stage, vmid, 1)?);
         through_api.push(plain.send(&Call::set_cores(vmid, 2))?);
         waits.push(disk.wait()?);
     }
+    drop(quiet);
     let calls = count().await? - before;
     bare.sort_unstable();
     through_api.sort_unstable();

@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use lxc_autoscale_core::Vmid;
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::load::{Call, Connection, Failure};
 
@@ -32,6 +33,17 @@ impl Drop for Running {
         // It is our own process, and has nothing to finish.
         let _ = self.0.kill();
         let _ = self.0.wait();
+    }
+}
+
+/// The simulated kernel is stopped, and continues when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Quiet(Pid);
+
+impl Drop for Quiet {
+    fn drop(&mut self) {
+        // If it has ended, nothing is left to continue.
+        let _ = kill_process(self.0, Signal::CONT);
     }
 }
 
@@ -106,6 +118,18 @@ impl Stage {
         let name = "lxc_api_backend_call_duration_seconds_count{call=\"set_cores\",result=\"done\"} ";
         let count = text.lines().find_map(|line| line.strip_prefix(name));
         Ok(count.map_or(Ok(0), str::parse)?)
+    }
+
+    /// Stops the simulated kernel for as long as the returned value lives. A kernel counts on the side; the simulated
+    /// one is a program that writes a hundred files ten times a second, on the CPUs that are being measured.
+    ///
+    /// # Errors
+    /// If it cannot be stopped.
+    pub(crate) fn quiet(&self) -> Result<Quiet, Failure> {
+        let kernel = self.processes.first().ok_or("there is no simulated kernel")?;
+        let pid = Pid::from_child(&kernel.0);
+        kill_process(pid, Signal::STOP)?;
+        Ok(Quiet(pid))
     }
 
     /// Waits for the other server.

@@ -37,7 +37,7 @@ mod verify;
 
 pub use chain::{NewestChanges, ToldEnd, newest_changes};
 pub use counterpart::{Counterpart, compare};
-pub use probe::{Other, probe, probe_as};
+pub use probe::{probe, probe_as};
 pub use verify::{Finding, Verdict, VerifyError, verify};
 
 /// Size of the pieces in which a part of the file is rewritten.

@@ -5,10 +5,9 @@ use std::io::{self, Write};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
+use lxc_autoscale_core::service_user::ServiceUser;
 use rustix::fs::{Access, AtFlags, CWD, accessat, statvfs};
 use rustix::io::Errno;
-use rustix::process::{Gid, Uid};
-use rustix::thread::{set_thread_gid, set_thread_groups, set_thread_uid};
 
 use super::{AuditError, lock_of};
 use crate::backups::numbered;
@@ -21,38 +20,12 @@ pub fn probe(file: &Path) -> Result<(), AuditError> {
     look(file).map_err(|source| AuditError { path: file.to_owned(), source })
 }
 
-/// Another user than the one this runs as.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Other {
-    /// The user.
-    pub uid: u32,
-    /// The main group.
-    pub gid: u32,
-    /// The other groups.
-    pub groups: Vec<u32>,
-}
-
 /// As [`probe`], for a server that runs as `other`. Only root can look as somebody else.
 ///
 /// # Errors
 /// [`AuditError`] with what would be in the way of that user.
-pub fn probe_as(file: &Path, other: &Other) -> Result<(), AuditError> {
-    let looked = std::thread::scope(|scope| {
-        // Only that thread becomes the other user, and it ends with the look.
-        scope.spawn(|| other.be().and_then(|()| look(file))).join()
-    });
-    let looked = looked.unwrap_or_else(|_| Err(io::Error::other("the look at it crashed")));
-    looked.map_err(|source| AuditError { path: file.to_owned(), source })
-}
-
-impl Other {
-    /// Makes the calling thread this user's; there is no way back.
-    fn be(&self) -> io::Result<()> {
-        let groups: Vec<Gid> = self.groups.iter().map(|group| Gid::from_raw(*group)).collect();
-        set_thread_groups(&groups)?;
-        set_thread_gid(Gid::from_raw(self.gid))?;
-        Ok(set_thread_uid(Uid::from_raw(self.uid))?)
-    }
+pub fn probe_as(file: &Path, other: &ServiceUser) -> Result<(), AuditError> {
+    other.look(|| look(file)).map_err(|source| AuditError { path: file.to_owned(), source })
 }
 
 fn look(file: &Path) -> io::Result<()> {

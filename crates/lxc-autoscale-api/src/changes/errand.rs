@@ -3,9 +3,11 @@
 //! A task of its own does all of it, including the row of a job. So a client that leaves at any moment never leaves a
 //! row behind that nobody will end.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
 
+use futures_util::FutureExt;
 use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 
@@ -167,8 +169,9 @@ impl Changes {
             self.announce(number).await;
         }
         let (watcher, own) = (Arc::new(journal.clone()), journal.clone());
-        // In a task of its own, so that a panic does not end the code that records the outcome.
-        let done = tokio::spawn(watched(watcher, async move { work(own).await })).await;
+        // A panic must not end the code that records the outcome. What the work shares with that code stays usable: its
+        // locks are held for single operations.
+        let done = AssertUnwindSafe(watched(watcher, async move { work(own).await })).catch_unwind().await;
         done.unwrap_or(Err(ChangeError::Crashed.into()))
     }
 }

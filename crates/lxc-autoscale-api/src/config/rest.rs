@@ -4,11 +4,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use lxc_autoscale_core::config::BrokenRule;
+use lxc_autoscale_core::unit::Unit;
 use serde::Deserialize;
 
 use super::seconds;
 use crate::backend::rest::Fingerprint;
-use crate::unit::Unit;
 
 /// The environment variable with which systemd names the directory of a unit's credentials (systemd.exec(5),
 /// `LoadCredential=`).

@@ -21,6 +21,7 @@ mod recorded;
 mod steer;
 #[path = "../shared/steps.rs"]
 mod steps;
+mod watch;
 
 use std::error::Error;
 use std::fmt::Write;
@@ -29,7 +30,9 @@ use std::sync::Arc;
 
 use lxc_autoscale_ml::backtest::recording::Recording;
 use lxc_autoscale_ml::backtest::score::{Judge, Prices, Rules};
+use lxc_autoscale_ml::detect::IsolationForestError;
 use lxc_autoscale_ml::forecast::DemandModel;
+use lxc_autoscale_ml::observation::Observation;
 use lxc_autoscale_ml::recommend::RecommendConfig;
 use lxc_autoscale_ml::replay::CpuClass;
 
@@ -38,7 +41,8 @@ use crate::figures::Figures;
 use crate::parallel::in_parallel;
 use crate::part::{Left, PARTS, Part, YOUNG};
 use crate::program::Args;
-use crate::steer::steer;
+use crate::steer::{Aids, steer};
+use crate::watch::Watch;
 
 /// The command whose tables are in the page.
 const COMMAND: &str = "cargo xtask bench ablation";
@@ -67,17 +71,17 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     let young_rules = Rules { warm_up_seconds: YOUNG_WARM_UP_SECONDS, ..rules };
     let new = format!("each new every {YOUNG_DAYS} days and judged from the seventh hour on");
     let mut sets =
-        vec![set("24 synthetic containers, 14 days", &PARTS, rules, &made_up, |_| shipped.clone())];
+        vec![set("24 synthetic containers, 14 days", &PARTS, rules, &made_up, |_| shipped.clone())?];
     let title = format!("the synthetic containers, {new}");
-    sets.push(set(&title, &YOUNG, young_rules, &young(made_up), |_| shipped.clone()));
+    sets.push(set(&title, &YOUNG, young_rules, &young(made_up), |_| shipped.clone())?);
     if let Some(path) = &args.traces {
         let recordings = recorded::read_all(path)?;
         let learnt = Crosswise::learn(&recordings)?;
         let title = format!("{} recorded machines, each by what was learnt from others", recordings.len());
-        sets.push(set(&title, &PARTS, rules, &recordings, |id| Some(learnt.stranger(id))));
+        sets.push(set(&title, &PARTS, rules, &recordings, |id| Some(learnt.stranger(id)))?);
         let young = young(recordings);
         let title = format!("the same machines, {new}");
-        sets.push(set(&title, &YOUNG, young_rules, &young, |id| Some(learnt.stranger(id))));
+        sets.push(set(&title, &YOUNG, young_rules, &young, |id| Some(learnt.stranger(id)))?);
     }
     let tables = sets.iter().map(markdown).collect::<Vec<_>>().join("\n");
     args.publish("benchmark.md", COMMAND, &tables, &sets)
@@ -104,21 +108,32 @@ fn set(
     rules: Rules,
     recordings: &[Recording],
     demand: impl Fn(u64) -> Option<Arc<DemandModel>> + Sync,
-) -> Set {
+) -> Result<Set, IsolationForestError> {
     let whole = RecommendConfig::default();
     let prices = Prices::from(&whole);
     let rows = parts.iter().map(|(name, part)| {
         let sums = in_parallel(recordings, |recording| {
-            let Left { policy, shared, mut shown } = part(&whole, demand(recording.id), recording.id);
+            let Left { policy, shared, mut shown, guarded, detector } =
+                part(&whole, demand(recording.id), recording.id);
+            let (mut watch, mut failed) = (detector.map(Watch::new), Ok(()));
+            let mut unusual = |seen: &Observation| {
+                let judged = watch.as_mut()?.judge(seen);
+                judged.unwrap_or_else(|error| {
+                    failed = Err(error);
+                    None
+                })
+            };
+            let aids = Aids { guarded, detector: Some(&mut unusual) };
             let mut judge = Judge::new(rules, recording.provisioned);
-            steer(recording, &rules, &policy, Arc::new(shared), &mut shown, |moment| {
+            steer(recording, &rules, &policy, Arc::new(shared), aids, &mut shown, |moment| {
                 judge.step(moment.step, moment.had);
             });
-            judge.sums()
+            failed.map(|()| judge.sums())
         });
-        Figures::new(name, &sums, &prices)
+        let sums = sums.into_iter().collect::<Result<Vec<_>, IsolationForestError>>()?;
+        Ok(Figures::new(name, &sums, &prices))
     });
-    Set { title: title.to_owned(), rows: rows.collect() }
+    Ok(Set { title: title.to_owned(), rows: rows.collect::<Result<_, IsolationForestError>>()? })
 }
 
 fn markdown(set: &Set) -> String {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use lxc_autoscale_ml::classes::Class;
-use lxc_autoscale_ml::config::Config;
+use lxc_autoscale_ml::config::{Config, ModelConfig};
 use lxc_autoscale_ml::decide::Policy;
 use lxc_autoscale_ml::forecast::DemandModel;
 use lxc_autoscale_ml::observation::Observation;
@@ -19,6 +19,10 @@ pub(crate) struct Left {
     pub(crate) shared: Shared,
     /// Filters what a host would show.
     pub(crate) shown: Box<dyn FnMut(Observation) -> Observation>,
+    /// Whether the guards are active, which they are in the daemon.
+    pub(crate) guarded: bool,
+    /// The detector of unusual behaviour, which the daemon has.
+    pub(crate) detector: Option<ModelConfig>,
 }
 
 /// Creates the recommendation without a part, from the whole configuration and the demand model, for a container.
@@ -50,15 +54,23 @@ pub(crate) const YOUNG: [(&str, Part); 7] = [
 ];
 
 /// The complete recommendation, and without each part.
-pub(crate) const PARTS: [(&str, Part); 13] = [
+pub(crate) const PARTS: [(&str, Part); 18] = [
     ("**all of it**", |config, demand, _| blind(config, demand, |seen| seen)),
     ("without the demand model", |config, _, _| blind(config, None, |seen| seen)),
     ("without the choice by cost: the first expert for ever", first_for_ever),
-    ("without the same time of earlier days in the experts", |config, demand, _| {
+    ("without the same time of earlier days", |config, demand, _| {
         blind(&RecommendConfig { season_days: 0, ..config.clone() }, demand, |seen| seen)
     }),
     ("without either", |config, _, _| {
         blind(&RecommendConfig { season_days: 0, ..config.clone() }, None, |seen| seen)
+    }),
+    ("without preparing for daily rises", |config, demand, _| Left {
+        shared: Shared::with_demand(config, demand.clone()).without_daily_rises(),
+        ..blind(config, demand, |seen| seen)
+    }),
+    ("without preparing for weekly peaks", |config, demand, _| Left {
+        shared: Shared::with_demand(config, demand.clone()).without_weekly_peaks(),
+        ..blind(config, demand, |seen| seen)
     }),
     ("without a price of moving", |config, demand, _| {
         blind(&RecommendConfig { price_resize: 0.0, ..config.clone() }, demand, |seen| seen)
@@ -89,7 +101,18 @@ pub(crate) const PARTS: [(&str, Part); 13] = [
             ..seen
         })
     }),
+    ("with the guards", |config, demand, _| Left { guarded: true, ..blind(config, demand, |seen| seen) }),
+    ("with the detector", |config, demand, _| watched(config, demand)),
+    ("with the guards and the detector", |config, demand, _| Left {
+        guarded: true,
+        ..watched(config, demand)
+    }),
 ];
+
+/// The complete recommendation with the detector of the built-in configuration.
+fn watched(config: &RecommendConfig, demand: Option<Arc<DemandModel>>) -> Left {
+    Left { detector: Some(ModelConfig::default()), ..blind(config, demand, |seen| seen) }
+}
 
 fn first_for_ever(config: &RecommendConfig, demand: Option<Arc<DemandModel>>, _id: u64) -> Left {
     let shared = Shared::with_demand(config, demand.clone()).without_choice();
@@ -108,7 +131,13 @@ fn blind(
     shown: impl FnMut(Observation) -> Observation + 'static,
 ) -> Left {
     let policy = Config::default().policy();
-    Left { policy, shared: Shared::with_demand(config, demand), shown: Box::new(shown) }
+    Left {
+        policy,
+        shared: Shared::with_demand(config, demand),
+        shown: Box::new(shown),
+        guarded: false,
+        detector: None,
+    }
 }
 
 /// The complete recommendation, with shrinks only from this confidence on.

@@ -13,7 +13,7 @@ use lxc_autoscale_ml::recommend::{Estimate, RecommendConfig, Shared};
 use lxc_autoscale_ml::replay::CpuClass;
 
 use crate::parallel::in_parallel;
-use crate::steer::steer;
+use crate::steer::{Aids, steer};
 
 /// Nothing is shrunk in a container's first hours, so for its first three days the outcome of tight sizes is learnt
 /// from recommendations, too.
@@ -85,6 +85,7 @@ fn one(recording: &Recording, demand: Option<Arc<DemandModel>>) -> [Vec<Said>; 2
         &rules,
         &policy,
         shared,
+        Aids::default(),
         |seen| seen,
         |moment| {
             let recommended = moment.container.model().recommend(moment.now);

@@ -29,6 +29,8 @@ struct AtShare {
     false_alarms: (u32, f64),
     /// The same in the series without events.
     clean_alarms: (u32, f64),
+    /// Samples of its first day that were flagged, and that were judged.
+    young: (u32, u32),
 }
 
 /// One detector on a set of series.
@@ -52,10 +54,17 @@ pub(crate) struct OfThreshold {
     pub(crate) false_alarms: f64,
     /// The same in the series without events.
     pub(crate) clean_alarms: f64,
+    /// Share of the samples that were flagged in the first day, where there are no events.
+    pub(crate) young_flagged: f64,
 }
 
-/// The figures of one detector on a series with events and on the same without.
-pub(crate) fn of_series(with: &Labelled, said: &[Option<Said>], clean: &[Option<Said>]) -> OfSeries {
+/// The figures of one detector on a series with events, on the same without, and on the first day of that.
+pub(crate) fn of_series(
+    with: &Labelled,
+    said: &[Option<Said>],
+    clean: &[Option<Said>],
+    young: &[Option<Said>],
+) -> OfSeries {
     let labels = labels(&with.events, said.len());
     let scored: Vec<(f64, bool)> = said
         .iter()
@@ -76,7 +85,15 @@ pub(crate) fn of_series(with: &Labelled, said: &[Option<Said>], clean: &[Option<
         let quiet =
             said.iter().zip(&labels).map(|(said, label)| (*label == Label::Quiet).then_some(*said).flatten());
         let clean = clean.iter().copied();
-        AtShare { events, false_alarms: alarms(quiet, share), clean_alarms: alarms(clean, share) }
+        let count = |said: usize| u32::try_from(said).unwrap_or(u32::MAX);
+        let judged = young.iter().flatten();
+        let flagged = judged.clone().filter(|said| is_flagged(Some(said), share));
+        AtShare {
+            events,
+            false_alarms: alarms(quiet, share),
+            clean_alarms: alarms(clean, share),
+            young: (count(flagged.count()), count(judged.count())),
+        }
     });
     let (roc_auc, pr_auc) = areas(scored).unzip();
     OfSeries { roc_auc, pr_auc, at: at.to_vec() }
@@ -165,6 +182,9 @@ pub(crate) fn of_set(series: &[OfSeries]) -> OfSet {
             recall_by_kind: kinds.iter().map(|(name, found)| (*name, recall(*found))).collect(),
             false_alarms: rate(|at| at.false_alarms),
             clean_alarms: rate(|at| at.clean_alarms),
+            young_flagged: recall(
+                at().map(|at| at.young).fold((0, 0), |(flagged, all), (f, a)| (flagged + f, all + a)),
+            ),
         }
     });
     OfSet {

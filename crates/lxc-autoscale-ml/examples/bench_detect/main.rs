@@ -18,12 +18,22 @@ use std::error::Error;
 use std::fmt::Write;
 use std::process::ExitCode;
 
+use clap::Parser;
 use lxc_autoscale_ml::backtest::recording::Recording;
+use lxc_autoscale_ml::detect::Detector;
 
 use crate::contest::DETECTORS;
 use crate::figures::{OfSeries, OfSet};
 use crate::labelled::KINDS;
-use crate::program::Args;
+
+#[derive(Parser)]
+struct Args {
+    #[command(flatten)]
+    program: program::Args,
+    /// Only these detectors.
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<Detector>,
+}
 
 /// The command whose tables are in the page.
 const COMMAND: &str = "cargo xtask bench detect";
@@ -40,23 +50,26 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<(), Box<dyn Error>> {
+    let detectors = if args.only.is_empty() { &DETECTORS[..] } else { &args.only };
     let mut sets = vec![
-        set("24 synthetic containers, 14 days", &generate::traces(24, 14))?,
-        set("6 recorded machines, 5 days", &recorded::shipped()?)?,
+        set("24 synthetic containers, 14 days", &generate::traces(24, 14), detectors)?,
+        set("6 recorded machines, 5 days", &recorded::shipped()?, detectors)?,
     ];
-    if let Some(path) = &args.traces {
+    if let Some(path) = &args.program.traces {
         let recordings = recorded::read_all(path)?;
-        sets.push(set(&format!("{} recorded machines", recordings.len()), &recordings)?);
+        sets.push(set(&format!("{} recorded machines", recordings.len()), &recordings, detectors)?);
     }
     let tables = sets.iter().map(markdown).collect::<Vec<_>>().join("\n");
-    args.publish("detectors.md", COMMAND, &tables, &sets)
+    args.program.publish("detectors.md", COMMAND, &tables, &sets)
 }
 
-fn set(title: &str, recordings: &[Recording]) -> Result<Set, Box<dyn Error>> {
+fn set(title: &str, recordings: &[Recording], detectors: &[Detector]) -> Result<Set, Box<dyn Error>> {
     let judge = |recording: &Recording| -> Result<Option<Vec<OfSeries>>, String> {
         let Some((clean, with)) = labelled::label(recording) else { return Ok(None) };
-        let (said_clean, said) = (contest::judge(&clean)?, contest::judge(&with)?);
-        let of = said.iter().zip(&said_clean).map(|(said, clean)| figures::of_series(&with, said, clean));
+        let (said_clean, said) = (contest::judge(&clean, detectors)?, contest::judge(&with, detectors)?);
+        let young = contest::judge_young(&clean, detectors)?;
+        let of = said.iter().zip(&said_clean).zip(&young);
+        let of = of.map(|((said, clean), young)| figures::of_series(&with, said, clean, young));
         Ok(Some(of.collect()))
     };
     let judged = parallel::in_parallel(recordings, judge).into_iter().collect::<Result<Vec<_>, _>>()?;
@@ -65,7 +78,7 @@ fn set(title: &str, recordings: &[Recording]) -> Result<Set, Box<dyn Error>> {
         figures::of_set(&judged.iter().map(|series| series[detector].clone()).collect::<Vec<_>>())
     };
     let name = |detector| format!("{}", serde_json::json!(detector)).trim_matches('"').to_owned();
-    let detectors = DETECTORS.iter().enumerate().map(|(index, detector)| (name(detector), of(index)));
+    let detectors = detectors.iter().enumerate().map(|(index, detector)| (name(detector), of(index)));
     Ok(Set { title: title.to_owned(), detectors: detectors.collect() })
 }
 

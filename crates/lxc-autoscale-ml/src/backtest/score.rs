@@ -97,7 +97,7 @@ impl Rules {
 }
 
 /// The prices, in any one currency.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Prices {
     /// One core for an hour.
     pub core_hour: f64,
@@ -334,6 +334,11 @@ impl Judge {
     pub fn restored(rules: Rules, provisioned: Size, kept: JudgeKept) -> Self {
         let JudgeKept { begin, last, short_hours, calm_hours, sums } = kept;
         Self { rules, provisioned, begin, last, short_hours, calm_hours, sums }
+    }
+
+    /// Judges by this headroom from the next step on.
+    pub fn set_headroom(&mut self, headroom: f64) {
+        self.rules.headroom = headroom;
     }
 
     /// The state to save.

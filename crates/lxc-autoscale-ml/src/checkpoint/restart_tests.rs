@@ -13,6 +13,7 @@ use lxc_autoscale_core::{RecordTime, Vmid};
 
 use super::CheckpointError;
 use crate::config::Config;
+use crate::detect::Detector;
 use crate::guard::LastingStates;
 use crate::pipeline::{Changes, Pipeline};
 
@@ -206,16 +207,24 @@ fn a_start_that_was_stopped_leaves_what_the_next_one_goes_on_from_or_nothing() {
 
 #[test]
 fn a_checkpoint_of_another_configuration_is_refused_and_nothing_of_it_is_known() {
-    let scratch = tempfile::tempdir().unwrap();
-    let mut config = config(scratch.path());
-    let mut pipeline = begin(&config);
-    (0..10).for_each(|minute| pipeline.take(snapshot(minute)));
-    pipeline.write_checkpoint(&config.state.checkpoint()).unwrap();
-    config.recommend.price_core_hour *= 2.0;
-    let mut other = begin(&config);
-    let error = other.restore(&config.state.checkpoint()).unwrap_err();
-    assert!(matches!(error, CheckpointError::Configuration { .. }), "{error}");
-    assert_eq!(other.history().containers().count(), 0);
+    let other_price = |config: &mut Config| config.recommend.price_core_hour *= 2.0;
+    // The default of an earlier version.
+    let other_detector = |config: &mut Config| {
+        (config.model.detector, config.model.contamination) = (Detector::IsolationForest, 0.05);
+    };
+    for change in [other_price as fn(&mut Config), other_detector] {
+        let scratch = tempfile::tempdir().unwrap();
+        let config = config(scratch.path());
+        let mut former = config.clone();
+        change(&mut former);
+        let mut pipeline = begin(&former);
+        (0..10).for_each(|minute| pipeline.take(snapshot(minute)));
+        pipeline.write_checkpoint(&config.state.checkpoint()).unwrap();
+        let mut other = begin(&config);
+        let error = other.restore(&config.state.checkpoint()).unwrap_err();
+        assert!(matches!(error, CheckpointError::Configuration { .. }), "{error}");
+        assert_eq!(other.history().containers().count(), 0);
+    }
 }
 
 /// A policy, without and with a key that affects learning.

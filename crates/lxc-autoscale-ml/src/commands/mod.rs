@@ -63,7 +63,7 @@ pub enum CommandError {
     #[error(transparent)]
     Start(#[from] StartError),
     /// The detector cannot be trained.
-    #[error("the IsolationForest cannot be trained")]
+    #[error("the detector of unusual behaviour cannot be trained")]
     Detector(#[from] IsolationForestError),
     /// Nothing is known of the container.
     #[error("nothing is known of container {id}: no measurement in `{}` names it, and no decision was made about it", file.display())]

@@ -9,10 +9,11 @@ use serde::Serialize;
 use super::decisions::local_time;
 use super::table::Table;
 use super::{CommandError, write_json};
-use crate::backtest::score::{Prices, Sums};
+use crate::backtest::score::{Cost, Prices, Sums};
 use crate::config::Config;
 use crate::figures::counted;
 use crate::ledger::Ledger;
+use crate::shadow::Kept;
 
 /// One candidate and the live policy over the same time.
 #[derive(Serialize)]
@@ -21,8 +22,35 @@ struct Row {
     containers: usize,
     since: Timestamp,
     until: Timestamp,
+    /// The prices that both are judged by.
+    judged_by: Vec<JudgedBy>,
     candidate: Score,
     live: Score,
+}
+
+impl Row {
+    /// Whose prices they are.
+    fn prices(&self, general: &Prices) -> String {
+        let own = self.judged_by.iter().filter(|by| by.prices != *general);
+        match own.map(|by| by.containers).sum::<usize>() {
+            0 => "the prices of `[recommend]`".to_owned(),
+            all if all == self.containers => {
+                format!("the prices that are in force under `{}`, not those of `[recommend]`", self.shadow)
+            }
+            some => format!(
+                "the prices that are in force under `{}`, for {some} of {} not those of `[recommend]`",
+                self.shadow, self.containers
+            ),
+        }
+    }
+}
+
+/// Prices, and how many of the candidate's containers are judged by them.
+#[derive(Serialize)]
+struct JudgedBy {
+    containers: usize,
+    #[serde(flatten)]
+    prices: Prices,
 }
 
 /// The score of an allocation.
@@ -38,7 +66,7 @@ struct Score {
 }
 
 impl Score {
-    fn of(sums: &Sums, prices: &Prices) -> Self {
+    fn of(sums: &Sums, cost: &Cost) -> Self {
         Self {
             container_hours: sums.hours,
             core_hours: sums.cpu.allocated,
@@ -46,8 +74,48 @@ impl Score {
             unserved_core_hours: sums.cpu.unserved,
             memory_shortages: sums.memory.shortages,
             changes: sums.cpu.resizes + sums.memory.resizes,
-            cost: sums.cost(prices).total(),
+            cost: cost.total(),
         }
+    }
+}
+
+/// One candidate, added up over its containers.
+#[derive(Default)]
+struct Added {
+    span: Option<(Timestamp, Timestamp)>,
+    judged_by: Vec<JudgedBy>,
+    candidate: (Sums, Cost),
+    live: (Sums, Cost),
+}
+
+impl Added {
+    /// Adds a container: each costs what it costs by its own prices.
+    fn add(&mut self, kept: &Kept, general: &Prices) {
+        let (since, until) = self.span.unwrap_or((kept.begun, kept.until));
+        self.span = Some((since.min(kept.begun), until.max(kept.until)));
+        let prices = kept.own_prices.unwrap_or(*general);
+        match self.judged_by.iter_mut().find(|known| known.prices == prices) {
+            Some(known) => known.containers += 1,
+            None => self.judged_by.push(JudgedBy { containers: 1, prices }),
+        }
+        for ((sums, cost), judged) in [(&mut self.candidate, &kept.judged), (&mut self.live, &kept.live)] {
+            sums.add(&judged.sums);
+            cost.add(&judged.sums.cost(&prices));
+        }
+    }
+
+    /// `None` without a container.
+    fn row(self, shadow: &str) -> Option<Row> {
+        let (since, until) = self.span?;
+        Some(Row {
+            shadow: shadow.to_owned(),
+            containers: self.judged_by.iter().map(|by| by.containers).sum(),
+            since,
+            until,
+            judged_by: self.judged_by,
+            candidate: Score::of(&self.candidate.0, &self.candidate.1),
+            live: Score::of(&self.live.0, &self.live.1),
+        })
     }
 }
 
@@ -61,30 +129,15 @@ pub fn shadow(config: &Config, json: bool, out: &mut impl Write) -> Result<(), C
         None => BTreeMap::new(),
     };
     let prices = Prices::from(&config.recommend);
-    let mut rows: BTreeMap<&str, (usize, Timestamp, Timestamp, Sums, Sums)> = BTreeMap::new();
+    let mut added: BTreeMap<&str, Added> = BTreeMap::new();
     for ((name, _), kept) in kept.iter().filter(|((name, _), _)| config.shadow.contains_key(name)) {
-        let empty = (0, kept.begun, kept.until, Sums::default(), Sums::default());
-        let (containers, since, until, candidate, live) = rows.entry(name).or_insert(empty);
-        *containers += 1;
-        (*since, *until) = ((*since).min(kept.begun), (*until).max(kept.until));
-        candidate.add(&kept.judged.sums);
-        live.add(&kept.live.sums);
+        added.entry(name).or_default().add(kept, &prices);
     }
-    let rows: Vec<Row> = rows
-        .into_iter()
-        .map(|(name, (containers, since, until, candidate, live))| Row {
-            shadow: name.to_owned(),
-            containers,
-            since,
-            until,
-            candidate: Score::of(&candidate, &prices),
-            live: Score::of(&live, &prices),
-        })
-        .collect();
-    if json { write_json(out, &rows) } else { write(config, &rows, out).map_err(CommandError::from) }
+    let rows: Vec<Row> = added.into_iter().filter_map(|(name, added)| added.row(name)).collect();
+    if json { write_json(out, &rows) } else { write(config, &prices, &rows, out).map_err(CommandError::from) }
 }
 
-fn write(config: &Config, rows: &[Row], out: &mut impl Write) -> std::io::Result<()> {
+fn write(config: &Config, general: &Prices, rows: &[Row], out: &mut impl Write) -> std::io::Result<()> {
     if config.shadow.is_empty() {
         return writeln!(out, "There is no `[shadow.NAME]` in the configuration.");
     }
@@ -123,7 +176,7 @@ fn write(config: &Config, rows: &[Row], out: &mut impl Write) -> std::io::Result
         if 0.0 < row.live.cost {
             let percent = 100.0 * (row.candidate.cost / row.live.cost - 1.0);
             let word = if percent < 0.0 { "less" } else { "more" };
-            writeln!(out, "{:.1} % {word} by the prices of `[recommend]`\n", percent.abs())?;
+            writeln!(out, "{:.1} % {word} by {}\n", percent.abs(), row.prices(general))?;
         }
     }
     Ok(())

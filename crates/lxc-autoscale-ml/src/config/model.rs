@@ -32,12 +32,12 @@ pub struct ModelConfig {
 impl Default for ModelConfig {
     fn default() -> Self {
         Self {
-            detector: Detector::IsolationForest,
+            detector: Detector::GaussianMixture,
             consensus: vec![Detector::IsolationForest, Detector::Dbscan, Detector::RobustZscore],
             clusters: 4,
             trees: 100,
             max_samples: 64,
-            contamination: 0.05,
+            contamination: 0.01,
             seed: 42,
             min_rows: 64,
             history_rows: 1440,

@@ -7,9 +7,17 @@ use linfa::ParamGuard;
 use ndarray::{ArrayView2, Axis};
 use serde::{Deserialize, Serialize};
 
-use super::clusters::{Centres, Dense, Mixture};
+use super::clusters::{Centres, Dense};
+use super::mixture::Mixture;
 use super::robust::RobustScale;
 use super::{IsolationForestError, IsolationForestParams, quantile};
+
+/// A mixture takes so many rows for each column. One that learnt from fewer describes them and not what they come from: in
+/// the first day of a container it took a third of all rows to be unusual.
+const MIXTURE_ROWS_A_COLUMN: usize = 32;
+/// The share that is unusual to the forest that stands in for it, unless a larger one is asked for: a hundredth of so few
+/// rows is one or none, and the first rows of a container are always strange.
+const STAND_IN_SHARE: f64 = 0.05;
 
 /// A way to tell unusual rows from usual ones.
 #[derive(
@@ -19,11 +27,11 @@ use super::{IsolationForestError, IsolationForestParams, quantile};
 #[value(rename_all = "snake_case")]
 pub enum Detector {
     /// Random cuts leave unusual rows alone early.
-    #[default]
     IsolationForest,
     /// Unusual rows lie far from where rows lie densely.
     Dbscan,
     /// Unusual rows are unlikely under a mixture of Gaussians.
+    #[default]
     GaussianMixture,
     /// Unusual rows lie far from the nearest of a few centres.
     Kmeans,
@@ -58,6 +66,7 @@ pub trait Usual {
 
 /// A trained detector and the score below which a row is an anomaly.
 pub struct Learnt {
+    detector: Detector,
     usual: Box<dyn Usual>,
     /// The sorted scores of the past.
     past: Vec<f64>,
@@ -76,16 +85,29 @@ pub struct Score {
 }
 
 impl DetectorParams {
-    /// Trains on rows of finite numbers; `None` if they cannot be learnt from, such as identical rows for a mixture.
+    /// Trains on rows of finite numbers; `None` if they cannot be learnt from, such as too few rows for a dense place.
     ///
     /// # Errors
     /// When the parameters of the forest are out of range, or there are no rows.
     pub fn learn(&self, past: ArrayView2<'_, f32>) -> Result<Option<Learnt>, IsolationForestError> {
-        let Some(usual) = self.usual(self.detector, past)? else { return Ok(None) };
+        let detector = self.suited_to(past);
+        let is_stand_in = detector != self.detector;
+        let share = if is_stand_in { self.contamination.max(STAND_IN_SHARE) } else { self.contamination };
+        let Some(usual) = self.usual(detector, past)? else { return Ok(None) };
         let mut scores = usual.scores(past);
         scores.sort_by(f64::total_cmp);
-        let offset = quantile(&scores, self.contamination);
-        Ok(Some(Learnt { usual, past: scores, offset }))
+        let offset = quantile(&scores, share);
+        Ok(Some(Learnt { detector, usual, past: scores, offset }))
+    }
+
+    /// The forest stands in for a mixture as long as there are too few rows for one.
+    fn suited_to(&self, past: ArrayView2<'_, f32>) -> Detector {
+        match self.detector {
+            Detector::GaussianMixture if past.nrows() < MIXTURE_ROWS_A_COLUMN * past.ncols() => {
+                Detector::IsolationForest
+            }
+            detector => detector,
+        }
     }
 
     fn usual(
@@ -124,6 +146,11 @@ impl DetectorParams {
 }
 
 impl Learnt {
+    /// The detector that learnt it: another one than was asked for, where there is too little for that.
+    pub fn detector(&self) -> Detector {
+        self.detector
+    }
+
     /// Judges one row.
     pub fn score(&self, row: &[f32]) -> Score {
         let score = self.score_of(row);

@@ -6,26 +6,22 @@
 
 use linfa::dataset::DatasetBase;
 use linfa::traits::{Fit, Transformer};
-use linfa_clustering::{Dbscan, GaussianMixtureModel, KMeans};
-use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis};
+use linfa_clustering::{Dbscan, KMeans};
+use ndarray::{Array2, ArrayView1, ArrayView2, Axis};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use super::choice::Usual;
-use super::robust::RobustScale;
+use super::robust::{FURTHEST, RobustScale};
 
 /// Most rows used for training.
-const MOST_ROWS: usize = 512;
+pub(super) const MOST_ROWS: usize = 512;
 /// Most iterations.
 const MOST_ROUNDS: u64 = 50;
-/// Least variance of a Gaussian, relative to a column's squared spread: correlated columns would make it flat.
-const LEAST_VARIANCE: f64 = 0.05;
 /// Rows that make a place dense.
 const DENSE_ROWS: usize = 8;
 /// The radius is the distance to the eighth neighbour that this share of the rows does not exceed.
 const DENSE_SHARE: f64 = 0.9;
-/// Columns are limited to this many spreads.
-const FURTHEST: f64 = 50.0;
 
 /// Scaled rows of the past, at most [`MOST_ROWS`].
 fn sample(past: ArrayView2<'_, f32>) -> Option<(RobustScale, Array2<f64>)> {
@@ -117,76 +113,4 @@ impl Usual for Dense {
         let scaled = capped(&self.scale, rows);
         scaled.rows().into_iter().map(|row| nearness(&self.rows, row)).collect()
     }
-}
-
-/// A mixture of Gaussians.
-pub(super) struct Mixture {
-    scale: RobustScale,
-    parts: Vec<Gaussian>,
-}
-
-struct Gaussian {
-    mean: Array1<f64>,
-    precision: Array2<f64>,
-    /// Logarithm of its weight and height.
-    log_height: f64,
-}
-
-impl Mixture {
-    pub(super) fn learn(past: ArrayView2<'_, f32>, clusters: usize, seed: u64) -> Option<Self> {
-        let (scale, rows) = sample(past)?;
-        let clusters = clusters.min(rows.nrows());
-        let model = GaussianMixtureModel::params_with_rng(clusters, ChaCha8Rng::seed_from_u64(seed))
-            .n_runs(1)
-            .max_n_iterations(MOST_ROUNDS)
-            .reg_covariance(LEAST_VARIANCE)
-            .tolerance(1e-2)
-            .fit(&DatasetBase::from(rows))
-            .ok()?;
-        let parts = model.weights().iter().zip(model.means().rows()).zip(model.covariances().outer_iter());
-        let parts =
-            parts.zip(model.precisions().outer_iter()).map(|(((weight, mean), covariance), precision)| {
-                let log_height = weight.max(f64::MIN_POSITIVE).ln() - log_determinant(covariance)? / 2.0;
-                Some(Gaussian { mean: mean.to_owned(), precision: precision.to_owned(), log_height })
-            });
-        Some(Self { scale, parts: parts.collect::<Option<_>>()? })
-    }
-}
-
-impl Usual for Mixture {
-    /// The log likelihood, up to a constant, of the most likely component, which dominates the sum.
-    fn scores(&self, rows: ArrayView2<'_, f32>) -> Vec<f64> {
-        let scaled = capped(&self.scale, rows);
-        let likelihood = |row: ArrayView1<'_, f64>| {
-            let of = |part: &Gaussian| {
-                let apart = &row - &part.mean;
-                part.log_height - apart.dot(&part.precision.dot(&apart)) / 2.0
-            };
-            self.parts.iter().map(of).fold(f64::NEG_INFINITY, f64::max)
-        };
-        scaled.rows().into_iter().map(likelihood).collect()
-    }
-}
-
-/// The log determinant of a positive definite matrix (Cholesky); `None` for any other.
-fn log_determinant(matrix: ArrayView2<'_, f64>) -> Option<f64> {
-    let size = matrix.nrows();
-    let mut lower = Array2::<f64>::zeros((size, size));
-    let mut logarithm = 0.0;
-    for row in 0..size {
-        for column in 0..=row {
-            let known: f64 = (0..column).map(|k| lower[[row, k]] * lower[[column, k]]).sum();
-            let rest = matrix[[row, column]] - known;
-            if row == column {
-                if rest <= 0.0 || !rest.is_finite() {
-                    return None;
-                }
-                lower[[row, row]] = rest.sqrt();
-                logarithm += rest.ln();
-            } else {
-                lower[[row, column]] = rest / lower[[column, column]];
-            }
-        }
-    }
-    Some(logarithm)
 }

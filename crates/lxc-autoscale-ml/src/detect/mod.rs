@@ -3,6 +3,7 @@
 pub mod choice;
 mod clusters;
 pub mod isolation_forest;
+mod mixture;
 mod robust;
 
 pub use choice::{Detector, DetectorParams, Learnt};

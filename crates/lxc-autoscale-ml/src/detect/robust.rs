@@ -7,6 +7,8 @@ use crate::median::median;
 
 /// Factor from the median absolute deviation of a Gaussian to its standard deviation.
 const GAUSSIAN: f64 = 1.4826;
+/// Where distances are added up, a column is limited to this many spreads: it would decide alone.
+pub(super) const FURTHEST: f64 = 50.0;
 
 /// Median and spread of each column.
 #[derive(Clone, Debug)]
@@ -25,6 +27,12 @@ impl RobustScale {
             spread.push(deviation);
         }
         Self { centre: centre.into(), spread: spread.into() }
+    }
+
+    /// A value of a column as its distance from the median in units of the spread, limited to [`FURTHEST`].
+    pub(super) fn capped(&self, column: usize, value: f32) -> f64 {
+        let z = (f64::from(value) - self.centre[column]) / self.spread[column];
+        z.clamp(-FURTHEST, FURTHEST)
     }
 
     /// Rows as distances from the median in units of the spread.

@@ -99,7 +99,6 @@ pub struct Unusual {
 
 /// A detector trained on a table; it can also judge later rows.
 pub struct Trained {
-    detector: Detector,
     learnt: Learnt,
     /// The columns with measurements, each with its median.
     medians: Vec<(usize, f32)>,
@@ -175,7 +174,7 @@ impl FeatureTable {
     ) -> Result<Option<Trained>, IsolationForestError> {
         let Some(Past { medians, rows }) = self.past(cells, min_rows) else { return Ok(None) };
         let learnt = params.learn(rows.view())?;
-        Ok(learnt.map(|learnt| Trained { detector: params.detector, learnt, medians }))
+        Ok(learnt.map(|learnt| Trained { learnt, medians }))
     }
 
     /// All cells, a row per record and a column per feature; NaN where nothing was measured.
@@ -223,7 +222,7 @@ impl Trained {
         Verdict {
             score: AnomalyScore { score: score.score, decision: score.decision },
             unusual: Unusual {
-                detector: self.detector,
+                detector: self.learnt.detector(),
                 percentile: score.percentile,
                 because: because.into_iter().map(name).collect(),
             },

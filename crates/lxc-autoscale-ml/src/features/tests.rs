@@ -23,7 +23,7 @@ fn record(seconds: i64, cpu: f64, memory: f64) -> ContainerRecord {
 }
 
 fn table(records: &[ContainerRecord]) -> FeatureTable {
-    let mut table = FeatureTable::new(500);
+    let mut table = FeatureTable::new(1440);
     let mut previous = None;
     for record in records {
         table.push(previous, record, &step(previous, record));
@@ -96,6 +96,22 @@ fn a_row_unlike_the_past_is_an_anomaly_and_one_like_it_is_not() {
     assert!(because.iter().any(|name| name.contains("memory") || name.contains("cpu")), "{because:?}");
     assert!(usual.features.contains("cpu_usage_percent"));
     assert!(!usual.features.contains("swap_usage_mb"), "never measured, never learnt from");
+}
+
+/// A restart changes no digit of a verdict: of the forest while there are few rows, and of the mixture.
+#[test]
+fn a_table_from_a_checkpoint_gives_the_same_verdicts() {
+    let params = crate::config::ModelConfig::default().detection();
+    for (rows, detector) in [(200, Detector::IsolationForest), (700, Detector::GaussianMixture)] {
+        let usual = |n: i64| record(60 * n, 5.0 + (n * n % 13) as f64 / 3.0, 200.0 + (n % 60) as f64);
+        let before = table(&(0..rows).map(usual).collect::<Vec<_>>());
+        let mut bytes = Vec::new();
+        ciborium::into_writer(&before, &mut bytes).unwrap();
+        let after: FeatureTable = ciborium::from_reader(&bytes[..]).unwrap();
+        let verdict = |table: &FeatureTable| table.judge(&params, 64).unwrap().unwrap();
+        assert_eq!(verdict(&before).unusual.detector, detector);
+        assert_eq!(verdict(&after), verdict(&before), "{rows}");
+    }
 }
 
 #[test]

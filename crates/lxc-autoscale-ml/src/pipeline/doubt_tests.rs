@@ -8,6 +8,7 @@ use lxc_autoscale_core::container_config::ContainerConfig;
 use lxc_autoscale_core::snapshot::{ContainerRecord, Snapshot, Summary};
 
 use super::*;
+use crate::detect::Detector;
 use crate::recommend::Fact;
 
 const DAY: i64 = 288;
@@ -104,16 +105,17 @@ fn a_shift_that_lasts_is_followed_within_the_hour_and_remembered() {
 #[test]
 fn a_policy_names_the_detector_that_judges_its_containers() {
     let text = "[policy.web]\nnames = [\"web\"]\nmodel.detector = \"robust_zscore\"\n";
-    let judged = |text: &str| {
+    let judged = |text: &str, steps: i64| {
         let config: Config = lxc_autoscale_core::config::parse(text).unwrap();
         let mut pipeline = Pipeline::new(&config).unwrap();
-        for step in 0..100 {
+        for step in 0..steps {
             pipeline.take(snapshot(step, 300.0));
         }
         pipeline.learn().unwrap();
-        let proposals = pipeline.propose(&Changes::new(), &Approvals::default(), at(99));
+        let proposals = pipeline.propose(&Changes::new(), &Approvals::default(), at(steps - 1));
         proposals[0].inputs.unusual.clone().unwrap().detector
     };
-    assert_eq!(judged(""), crate::detect::Detector::IsolationForest);
-    assert_eq!(judged(text), crate::detect::Detector::RobustZscore);
+    assert_eq!(judged("", 100), Detector::IsolationForest, "too few rows for the default");
+    assert_eq!(judged("", 700), Detector::GaussianMixture);
+    assert_eq!(judged(text, 100), Detector::RobustZscore);
 }

@@ -17,6 +17,8 @@ pub struct Shared {
     demand: Option<Arc<DemandModel>>,
     first_choice_seconds: f64,
     soon: &'static [Class],
+    prepares_daily: bool,
+    prepares_weekly: bool,
     zone: TimeZone,
 }
 
@@ -68,7 +70,8 @@ impl Shared {
     /// With this demand model; without one, sizes are based on peaks alone.
     pub fn with_demand(config: &RecommendConfig, demand: Option<Arc<DemandModel>>) -> Self {
         let (first_choice_seconds, zone) = (FIRST_DAY_SECONDS as f64, TimeZone::UTC);
-        Self { config: config.clone(), demand, first_choice_seconds, soon: Class::SHOW_SOON, zone }
+        let (prepares_daily, prepares_weekly, soon) = (true, true, Class::SHOW_SOON);
+        Self { config: config.clone(), demand, first_choice_seconds, soon, prepares_daily, prepares_weekly, zone }
     }
 
     /// The same with the time zone that people and timers follow; the default is UTC.
@@ -104,6 +107,18 @@ impl Shared {
         Self { first_choice_seconds: 0.0, soon: &[], ..self.clone() }
     }
 
+    /// The same, but what comes each day is left to the experts. For benchmarks: it shows the gain from preparing for it.
+    #[must_use]
+    pub fn without_daily_rises(&self) -> Self {
+        Self { prepares_daily: false, ..self.clone() }
+    }
+
+    /// The same, but nothing is prepared for what comes each week. For benchmarks, too.
+    #[must_use]
+    pub fn without_weekly_peaks(&self) -> Self {
+        Self { prepares_weekly: false, ..self.clone() }
+    }
+
     /// The constants.
     pub fn config(&self) -> &RecommendConfig {
         &self.config
@@ -117,6 +132,16 @@ impl Shared {
     /// The time zone of weekly habits.
     pub(super) fn zone(&self) -> &TimeZone {
         &self.zone
+    }
+
+    /// Whether sizes are prepared for what rises each day.
+    pub(super) fn prepares_daily(&self) -> bool {
+        self.prepares_daily && 0 < self.config.season_days
+    }
+
+    /// Whether sizes are prepared for what peaks each week.
+    pub(super) fn prepares_weekly(&self) -> bool {
+        self.prepares_weekly
     }
 
     /// How long a resource must be measured before another expert may be chosen.

@@ -8,13 +8,13 @@ use serde::{Deserialize, Serialize};
 use crate::backtest::host::Host;
 use crate::backtest::metrics::sample_of;
 use crate::backtest::recording::Step;
-use crate::backtest::score::{Judge, JudgeKept, Rules};
+use crate::backtest::score::{Judge, JudgeKept, Prices, Rules};
 use crate::decide::{LastChanges, Mode, NodeSituation, Obstacles, Policy, left_alone_by};
 use crate::guard::manual::Manual;
 use crate::history::{ContainerHistory, LONGEST_STEP};
 use crate::observation::Observation;
 use crate::policy::book::Candidate;
-use crate::recommend::Shared;
+use crate::recommend::{RecommendConfig, Shared};
 use crate::replay::{CpuClass, Replayed, Size, carried_out, changed};
 
 /// Assumed length of the step before the first one, in seconds.
@@ -40,6 +40,8 @@ pub struct Imagined {
     host: Host,
     judge: Judge,
     live: Judge,
+    /// The prices that both are judged by, where they are not the general ones.
+    own_prices: Option<Prices>,
     /// The newest record taken in, and what a host would have shown of it.
     seen: Timestamp,
     shown: Option<Observation>,
@@ -71,6 +73,9 @@ pub struct Kept {
     pub judged: JudgeKept,
     /// The score of the real sizes in the same time.
     pub live: JudgeKept,
+    /// The prices that both are judged by, where they are not those of `[recommend]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub own_prices: Option<Prices>,
 }
 
 /// Any size counts as it is: bounds are up to the policies.
@@ -133,6 +138,7 @@ impl Imagined {
             changes: LastChanges::default(),
             judged: JudgeKept::default(),
             live: JudgeKept::default(),
+            own_prices: None,
         };
         let kept = kept.or_else(|| live_size(container, node).map(anew))?;
         let provisioned = kept.provisioned;
@@ -151,6 +157,7 @@ impl Imagined {
             host: Host::new(provisioned.cores),
             judge: Judge::restored(rules(), provisioned, kept.judged),
             live: Judge::restored(rules(), provisioned, kept.live),
+            own_prices: kept.own_prices,
             seen: now,
             shown: None,
             ran_out: false,
@@ -211,6 +218,16 @@ impl Imagined {
         self.is_left = [live.cpu.mode, live.memory.mode].map(|mode| is_alone || mode == Mode::Off);
     }
 
+    /// Judges both the candidate and what really is by these prices and this headroom, as the back-test judges a container:
+    /// those that are in force for it under the candidate.
+    pub fn judge_by(&mut self, in_force: &RecommendConfig, general: &RecommendConfig) {
+        let prices = Prices::from(in_force);
+        self.own_prices = Some(prices).filter(|prices| *prices != Prices::from(general));
+        let headroom = in_force.cpu_headroom_percent / 100.0;
+        self.judge.set_headroom(headroom);
+        self.live.set_headroom(headroom);
+    }
+
     /// Decides at `now` under this policy and assumes that the decisions are carried out.
     pub fn decide(
         &mut self,
@@ -243,6 +260,7 @@ impl Imagined {
             changes: self.replayed.changes(),
             judged: self.judge.kept(),
             live: self.live.kept(),
+            own_prices: self.own_prices,
         }
     }
 }

@@ -3,7 +3,7 @@
 //! A candidate never acts. For each container it holds a virtual allocation, which starts as the real one. Each record
 //! is served under that allocation by the back-test's `Host` (the candidate sees only what a node would show), judged
 //! by the back-test's `Judge`, and decided upon by the daemon's own functions; the real allocation is judged on the
-//! same steps. Demand hidden by a real limit shows in neither. A size that somebody else sets is every candidate's, too.
+//! same steps, both at the prices and with the headroom that are in force for the container under the candidate. Demand hidden by a real limit shows in neither. A size that somebody else sets is every candidate's, too.
 //!
 //! The guards that react to real harm (probes, undo, the node's budget) have no input here. The candidates keep their
 //! scores and sizes across a restart and learn anew from the live model's state at that time.
@@ -89,6 +89,7 @@ impl Shadows {
                     ..container.configuration().map(Obstacles::from).unwrap_or_default()
                 };
                 if let Some(imagined) = self.running.get_mut(&key) {
+                    imagined.judge_by(&in_force.recommend, self.general.config());
                     imagined.leave_to_others(&live.policy, &obstacles);
                     imagined.decide(in_force.policy, &shared, obstacles, history.node(), now);
                 }

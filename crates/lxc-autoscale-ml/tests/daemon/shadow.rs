@@ -187,6 +187,64 @@ async fn the_program_shows_the_scores() {
     assert!(shown.contains("There is no `[shadow.NAME]`"), "{shown}");
 }
 
+/// As the back-test judges a policy: by the prices and the headroom that it sets. What really was is judged by the same.
+#[tokio::test]
+async fn a_candidate_with_prices_of_its_own_is_judged_by_them() {
+    let api = RecordingApi::up().await;
+    let mut node = Node::with_past(24, &[(100, IDLE), (101, IDLE)]);
+    let candidates = "[scaling]\nmode = \"recommend\"\n[shadow.lean]\nscaling.mode = \"auto\"\n\
+        [shadow.dear]\nscaling.mode = \"auto\"\nrecommend.price_gib_hour = 1.1\n\
+        recommend.cpu_headroom_percent = 130\n\
+        [policy.own]\nids = [101]\nrecommend.price_core_hour = 3.0\n";
+    let mut daemon = node.daemon(&api.url(), candidates);
+    node.cycle(&mut daemon).await;
+    cycles(&mut node, &mut daemon, 12).await;
+    daemon.keep_shadows();
+    let kept = kept(&node);
+    let needed = |name| of(&kept, name, 100).live.sums.cpu.needed;
+    assert!((needed("dear") / needed("lean") - 2.3 / 1.15).abs() < 1e-6, "{}", needed("dear"));
+    let (_, json, _) = crate::policies::run(&node, candidates, &["shadow", "--json"]);
+    let rows: serde_json::Value = serde_json::from_str(&json).unwrap();
+    for (row, name, prices) in
+        [(0, "dear", [(1.0, 1.1), (3.0, 1.1)]), (1, "lean", [(1.0, 0.11), (3.0, 0.11)])]
+    {
+        assert_eq!(rows[row]["shadow"], name);
+        let judged_by = rows[row]["judged_by"].as_array().unwrap();
+        assert_eq!(judged_by.len(), 2, "{judged_by:?}");
+        let (mut candidate, mut live) = (0.0, 0.0);
+        for (by, (id, (core, gib))) in judged_by.iter().zip([100, 101].into_iter().zip(prices)) {
+            assert_eq!(
+                (by["core_hour"].as_f64(), by["gib_hour"].as_f64()),
+                (Some(core), Some(gib)),
+                "{name}"
+            );
+            let of_it = of(&kept, name, id);
+            for (cost, sums) in [(&mut candidate, of_it.judged.sums), (&mut live, of_it.live.sums)] {
+                let changes = (sums.cpu.resizes + sums.memory.resizes) as f64;
+                *cost += core * sums.cpu.allocated
+                    + gib * sums.memory.allocated
+                    + 20.0 * sums.cpu.unserved
+                    + 10.0 * sums.memory.shortages as f64
+                    + 0.02 * changes;
+            }
+        }
+        let cost = |of: &str| rows[row][of]["cost"].as_f64().unwrap();
+        assert!(
+            (cost("candidate") - candidate).abs() < 1e-9,
+            "{name}: {} and {candidate}",
+            cost("candidate")
+        );
+        assert!((cost("live") - live).abs() < 1e-9, "{name}: {} and {live}", cost("live"));
+    }
+    let (_, shown, _) = crate::policies::run(&node, candidates, &["shadow"]);
+    for told in [
+        "by the prices that are in force under `dear`, not those of `[recommend]`",
+        "by the prices that are in force under `lean`, for 1 of 2 not those of `[recommend]`",
+    ] {
+        assert!(shown.contains(told), "{shown}");
+    }
+}
+
 #[test]
 fn a_wrong_candidate_is_named() {
     let node = Node::new(&[]);

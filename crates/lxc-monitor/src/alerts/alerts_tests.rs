@@ -160,7 +160,7 @@ fn alerts_of_containers_without_a_record_stand_with_the_nodes() {
         severity: lxc_autoscale_core::notification::Severity::Info,
         value: None,
         trigger: 98.0,
-        clear: 85.0,
+        clear: Some(85.0),
         since: snapshot.summary.collection_start_time,
         no_data: true,
     };

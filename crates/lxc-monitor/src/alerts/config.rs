@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer, de};
 
 use super::defaults;
 use super::engine::Settings;
-use super::metric::{Direction, Scope, Unit};
+use super::metric::{Direction, Scope};
 use super::rule::{Overrides, Rule, RuleEdit, RuleSet};
 
 /// Longest hold time, in seconds: a week.
@@ -166,7 +166,7 @@ fn check_tag(tag: &str) -> Result<(), BrokenRule> {
 }
 
 fn check_rule(key: &str, rule: &Rule) -> Result<(), BrokenRule> {
-    let most = if rule.metric.unit() == Unit::Percent { 100.0 } else { 1e9 };
+    let most = rule.metric.most();
     for (part, level) in [("trigger", rule.trigger), ("clear", rule.clear)] {
         let holds = (0.0..=most).contains(&level);
         BrokenRule::unless(holds, format!("{key}.{part}"), format!("must be from 0 to {most:.0}"))?;
@@ -189,7 +189,15 @@ fn check_rule(key: &str, rule: &Rule) -> Result<(), BrokenRule> {
         let holds = seconds <= MAX_HOLD_SECONDS;
         BrokenRule::unless(holds, format!("{key}.{part}"), format!("must be from 0 to {MAX_HOLD_SECONDS}"))?;
     }
-    Ok(())
+    BrokenRule::unless(
+        rule.for_seconds == 0 || !rule.metric.is_of_events(),
+        format!("{key}.for_seconds"),
+        format!(
+            "must be 0 for `{}`, which counts what happened since the previous cycle: it is 0 again in the next one, \
+             so the alert would never fire",
+            rule.metric.name()
+        ),
+    )
 }
 
 /// A rule with defaults is changed where it is named; any other name makes a new rule.
@@ -210,13 +218,15 @@ where
     Ok(rules)
 }
 
-/// The defaults of a new rule: a minute to fire, a minute to clear, a warning.
+/// The defaults of a new rule: a minute to fire (at once where events are counted), a minute to clear, a warning.
 fn new_rule(edit: &RuleEdit) -> Option<Rule> {
+    let metric = edit.metric?;
+    let hold = if metric.is_of_events() { 0 } else { 60 };
     Some(Rule {
-        metric: edit.metric?,
+        metric,
         trigger: edit.trigger?,
         clear: edit.clear?,
-        for_seconds: edit.for_seconds.unwrap_or(60),
+        for_seconds: edit.for_seconds.unwrap_or(hold),
         clear_for_seconds: edit.clear_for_seconds.unwrap_or(60),
         severity: edit.severity.unwrap_or(Severity::Warning),
         enabled: edit.enabled.unwrap_or(true),

@@ -145,6 +145,35 @@ fn tags_are_those_of_proxmox_whatever_their_case() {
 }
 
 #[test]
+fn an_alert_that_could_never_fire_is_refused() {
+    let held = |key: &str| {
+        format!(
+            "`{key}.for_seconds` must be 0 for `oom_kills`, which counts what happened since the previous cycle: it is \
+             0 again in the next one, so the alert would never fire"
+        )
+    };
+    check("[alerts.rule.oom-kill]\nfor_seconds = 60\n", 2, &held("alerts.rule.oom-kill"));
+    check("[alerts.tag.db.rule.oom-kill]\nfor_seconds = 60\n", 2, &held("alerts.tag.db.rule.oom-kill"));
+    check(
+        "[alerts.container.104.rule.oom-kill]\nfor_seconds = 1\n",
+        2,
+        &held("alerts.container.104.rule.oom-kill"),
+    );
+    check(
+        "[alerts.rule.stopped]\ntrigger = 2\nclear = 1\n",
+        2,
+        "`alerts.rule.stopped.trigger` must be from 0 to 1",
+    );
+}
+
+#[test]
+fn a_new_rule_about_events_fires_at_once() {
+    let config = alerts("[alerts.rule.my-oom]\nmetric = \"oom_kills\"\ntrigger = 1\nclear = 0\n");
+    let rule = config.rules["my-oom"];
+    assert_eq!((rule.for_seconds, rule.clear_for_seconds), (0, 60));
+}
+
+#[test]
 fn overrides_reach_the_engine() {
     let config = alerts("[alerts.container.104.rule.memory]\ntrigger = 60\nclear = 50\n");
     let settings = config.settings(Duration::from_mins(1));

@@ -21,7 +21,8 @@
 //!
 //! ## Other ends of an alert
 //!
-//! The container stopped; it is gone (neither running nor stopped for longer than the limit for missing data, while the
+//! There is no limit any more that the value could be a share of (one that cannot be read is a missing value). The
+//! container stopped; it is gone (neither running nor stopped for longer than the limit for missing data, while the
 //! containers could be listed); the rule was switched off, or has other levels at which the value would not fire.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -104,7 +105,12 @@ impl Cycle<'_> {
     fn node(&mut self, snapshot: &Snapshot) {
         let rules = self.settings.rules.rules.iter().filter(|(_, rule)| rule.metric.scope() == Scope::Node);
         for (name, rule) in rules.filter(|(_, rule)| rule.enabled) {
-            let value = snapshot.summary.node.as_ref().and_then(|node| rule.metric.of_node(node));
+            let node = snapshot.summary.node.as_ref();
+            if node.is_some_and(|node| rule.metric.is_unlimited_on(node)) {
+                self.end(Subject::Node, None, name, ClearReason::NoLimit);
+                continue;
+            }
+            let value = node.and_then(|node| rule.metric.of_node(node));
             self.judge(Subject::Node, None, name, rule, value);
         }
         self.end_others(Subject::Node, None, ClearReason::RuleOff);
@@ -256,6 +262,8 @@ impl Cycle<'_> {
             };
             if !rule.enabled {
                 switched_off.push(name);
+            } else if known.record.is_some_and(|record| rule.metric.is_unlimited_in(record)) {
+                self.end(subject, known.name, name, ClearReason::NoLimit);
             } else if reason != ClearReason::ContainerStopped || rule.metric == Metric::Stopped {
                 self.judge(subject, known.name, name, &rule, value);
             }
@@ -395,7 +403,7 @@ impl Cycle<'_> {
             severity: firing.severity,
             value,
             trigger: alert.levels.trigger,
-            clear: alert.levels.clear,
+            clear: Some(alert.levels.clear),
             since: firing.since,
             no_data,
         })

@@ -2,8 +2,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use lxc_autoscale_core::container_config::ContainerConfig;
+use lxc_autoscale_core::missing::Missing;
 use lxc_autoscale_core::notification::Severity;
-use lxc_autoscale_core::snapshot::{ContainerRecords, MemoryEvents, NodeRecord, Summary};
+use lxc_autoscale_core::snapshot::{ContainerRecords, Limits, MemoryEvents, NodeRecord, Summary};
 use proptest::prelude::*;
 
 use super::*;
@@ -377,6 +378,51 @@ fn a_container_that_starts_with_the_node_and_does_not_run_is_stopped() {
         snapshot
     };
     check(&[manual(0), stopped(60), stopped(120), stopped(180)], &[]);
+}
+
+/// A limit that is not there is known, and an alert on the share of it is over; one that cannot be read is not.
+#[test]
+fn an_alert_on_a_share_is_over_when_the_limit_is_taken_away() {
+    let limits = |pids, memory_mb| Some(Limits { pids, memory_mb, ..Limits::default() });
+    let processes = |second, limit, missing: &[(&'static str, Missing)]| {
+        let mut record =
+            ContainerRecord { process_count: Some(90), limits: limits(limit, None), ..record(second) };
+        for (field, why) in missing {
+            record.missing.insert(*field, why.clone());
+        }
+        with_record(second, record)
+    };
+    let rule = |metric| Rule { metric, for_seconds: 0, clear_for_seconds: 0, ..CPU };
+    let full = || processes(0, Some(100), &[]);
+    let unread = [("limits.pids", Missing::because("no answer"))];
+    for (then, want) in [
+        (processes(60, None, &[]), &["0 r fired", "60 r no-limit"][..]),
+        (processes(60, None, &unread), &["0 r fired"]),
+        (processes(60, Some(1000), &[]), &["0 r fired", "60 r recovered"]),
+    ] {
+        check(&[("r", rule(Metric::Processes))], &[full(), then], want);
+    }
+    let memory = |second, limit| {
+        let limits = limits(None, limit);
+        with_record(second, ContainerRecord { memory_usage_mb: Some(95.0), limits, ..record(second) })
+    };
+    let gone = ["0 r fired", "60 r no-limit"];
+    check(&[("r", rule(Metric::Memory))], &[memory(0, Some(100.0)), memory(60, None)], &gone);
+    let swap = |second, total| {
+        let (swap_usage_mb, swap_total_mb) = (Some(95.0), Some(total));
+        with_record(second, ContainerRecord { swap_usage_mb, swap_total_mb, ..record(second) })
+    };
+    check(&[("r", rule(Metric::Swap))], &[swap(0, 100.0), swap(60, 0.0)], &gone);
+    let node = |second, total| {
+        let mut snapshot = empty(second);
+        let (swap_used_mb, swap_total_mb) = (Some(95.0), Some(total));
+        snapshot.summary.node = Some(NodeRecord { swap_used_mb, swap_total_mb, ..NodeRecord::default() });
+        snapshot
+    };
+    check(&[("r", rule(Metric::NodeSwap))], &[node(0, 100.0), node(60, 0.0)], &gone);
+    // A hold time that was running ends, too.
+    let held = Rule { for_seconds: 100, ..rule(Metric::Swap) };
+    check(&[("r", held)], &[swap(0, 100.0), swap(60, 0.0), swap(120, 100.0), swap(180, 100.0)], &[]);
 }
 
 /// The effect of a changed rule on an alert that fired at 95 % under [`CPU`], with the value now at `now` percent.

@@ -1,21 +1,24 @@
 //! `lxc-monitor alerts`: the firing alerts, for people and for programs.
 //!
-//! The alerts come from the state file; their values, and the present names of the containers, come from the newest
-//! record of the metrics file, if it has them.
+//! The newest record of the metrics file says which alerts fire, with their values and the present names of the
+//! containers. The state file counts where it is the newer one, or where there is no record: it is saved first, and the
+//! monitor may have been killed in between. Where it is the older one, it could not be saved.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use lxc_autoscale_core::RecordTime;
 use lxc_autoscale_core::metrics_file::MetricsReader;
-use lxc_autoscale_core::snapshot::{ActiveAlert, Snapshot};
+use lxc_autoscale_core::snapshot::Snapshot;
+use lxc_autoscale_core::{ErrorChain, RecordTime};
 
 use super::outcome::Active;
 use super::state::Subject;
 use super::store::{self, StoreError};
-use super::{report, saved_alerts};
+use super::{measured, report, saved_alerts};
 use crate::config::MonitorConfig;
+use crate::printable::printable;
 
 /// Number of missed cycles before a warning.
 const MISSED_CYCLES: u32 = 3;
@@ -29,31 +32,68 @@ pub struct Listing {
     pub alerts: Vec<Active>,
     /// When the newest snapshot was taken; `None` when no snapshot can be read.
     pub measured: Option<RecordTime>,
+    /// What the state file says otherwise, if it could not be saved.
+    pub disagreement: Option<String>,
 }
 
 /// Reads the firing alerts.
 ///
 /// # Errors
-/// [`StoreError`] when the state file exists and cannot be read.
+/// [`StoreError`] when the state file exists and cannot be read, and no snapshot says what fires.
 pub fn active(config: &MonitorConfig) -> Result<Listing, StoreError> {
-    let saved = store::load(&config.alerts.state_file)?.unwrap_or_default();
-    let mut alerts = saved_alerts(&saved.state);
-    // Without the metrics file the values are unknown, but the alerts are not.
+    // The record first: a state that is read after it is at least as new, unless it could not be saved.
     let newest = MetricsReader::read_newest(&config.output.file).ok().flatten();
+    let measured = newest.as_ref().map(|newest| newest.summary.collection_end_time);
+    // The records of the original tell of no alerts.
+    let telling = newest.as_ref().filter(|newest| newest.summary.schema_version.is_some());
+    let path = &config.alerts.state_file;
+    let (state, trouble) = match store::load(path) {
+        Ok(saved) => (saved.map(|saved| saved.state), None),
+        Err(error) if telling.is_some() => (None, Some(ErrorChain(&error).to_string())),
+        Err(error) => return Err(error),
+    };
+    let mut saved = state.as_ref().map(saved_alerts).unwrap_or_default();
     if let Some(newest) = &newest {
-        for alert in &mut alerts {
-            if let Some(shown) = find(newest, alert) {
-                alert.value = shown.value;
-                alert.no_data = shown.no_data;
-            }
-            // It may have been renamed since the alert fired.
-            if let Some(name) = name_in(newest, alert.subject) {
-                alert.name = Some(name.to_owned());
-            }
+        for alert in &mut saved {
+            alert.name = name_in(newest, alert.subject).map(str::to_owned).or(alert.name.take());
         }
     }
-    let measured = newest.map(|newest| newest.summary.collection_end_time);
-    Ok(Listing { alerts, measured })
+    let newer = telling.filter(|newest| !state.as_ref().is_some_and(|state| state.is_after(newest)));
+    let Some(newer) = newer else {
+        return Ok(Listing { alerts: saved, measured, disagreement: None });
+    };
+    let alerts = measured::alerts(newer, &saved, &config.alerts.settings(config.interval()).rules);
+    let disagreement = disagreement(&saved, &alerts, trouble.as_deref()).map(|what| {
+        let path = path.display();
+        format!("{what}; what was measured last counts, and the monitor's log says why `{path}` is not saved")
+    });
+    Ok(Listing { alerts, measured, disagreement })
+}
+
+/// How the state differs from what was measured; an unreadable one is said even if nothing fires.
+fn disagreement(saved: &[Active], measured: &[Active], trouble: Option<&str>) -> Option<String> {
+    let of = |alerts: &[Active]| -> BTreeSet<(Subject, String)> {
+        alerts.iter().map(|alert| (alert.subject, alert.rule.clone())).collect()
+    };
+    let named = |(subject, rule): &(Subject, String)| match subject {
+        Subject::Node => format!("`{rule}` of the node"),
+        Subject::Container(vmid) => format!("`{rule}` of {vmid}"),
+    };
+    let listed = |names: Vec<String>| (!names.is_empty()).then(|| names.join(", "));
+    let (saved, measured) = (of(saved), of(measured));
+    let lacking = listed(measured.difference(&saved).map(named).collect());
+    let over = listed(saved.difference(&measured).map(named).collect());
+    let what = match (lacking, over) {
+        (Some(lacking), Some(over)) => Some(format!("does not have {lacking}, and still has {over}")),
+        (Some(lacking), None) => Some(format!("does not have {lacking}")),
+        (None, Some(over)) => Some(format!("still has {over}")),
+        (None, None) => None,
+    };
+    match (trouble, what) {
+        (Some(trouble), _) => Some(trouble.to_owned()),
+        (None, Some(what)) => Some(format!("the alerts' state {what}")),
+        (None, None) => None,
+    }
 }
 
 impl Listing {
@@ -83,18 +123,6 @@ fn name_in(snapshot: &Snapshot, subject: Subject) -> Option<&str> {
     snapshot.containers.get(&subject.container()?)?.configuration.as_ref()?.name.as_deref()
 }
 
-fn find<'a>(snapshot: &'a Snapshot, alert: &Active) -> Option<&'a ActiveAlert> {
-    let record = alert.subject.container().and_then(|vmid| snapshot.containers.get(&vmid));
-    let shown = match record {
-        Some(record) => &record.alerts,
-        None => &snapshot.summary.node.as_ref()?.alerts,
-    };
-    shown.iter().find(|shown| {
-        let is_its_own = record.is_some() || shown.container == alert.subject.container();
-        is_its_own && shown.rule == alert.rule && shown.since.instant() == alert.since.instant()
-    })
-}
-
 /// The alerts as JSON; `warning` says why they tell nothing about now.
 pub fn json(listing: &Listing, warning: Option<&str>) -> String {
     let rows: Vec<_> = listing
@@ -119,6 +147,7 @@ pub fn json(listing: &Listing, warning: Option<&str>) -> String {
         "measured": listing.measured,
         "stale": warning.is_some(),
         "reason": warning,
+        "disagreement": listing.disagreement,
         "alerts": rows,
     });
     format!("{whole:#}\n")
@@ -151,7 +180,7 @@ fn row(alert: &Active, now: Timestamp) -> [String; 5] {
         Subject::Node => "node".to_owned(),
         Subject::Container(vmid) => {
             let name: String = alert.name.as_deref().unwrap_or_default().chars().take(24).collect();
-            format!("{vmid} {name}").trim_end().to_owned()
+            format!("{vmid} {}", printable(&name)).trim_end().to_owned()
         }
     };
     let since = alert.since.to_string();
@@ -189,7 +218,7 @@ mod tests {
             severity: Severity::Warning,
             value: Some(93.14),
             trigger: 90.0,
-            clear: 87.0,
+            clear: Some(87.0),
             since: "2026-11-23T17:20:00.25+01:00".parse().unwrap(),
             no_data: false,
         };
@@ -224,7 +253,7 @@ mod tests {
         let now: Timestamp = "2026-11-23T17:25:30Z".parse().unwrap();
         let warning = |config: &MonitorConfig, seconds_ago: Option<i64>| {
             let measured = seconds_ago.map(|ago| RecordTime::utc(now - SignedDuration::from_secs(ago)));
-            Listing { alerts: Vec::new(), measured }.warning(config, now)
+            Listing { alerts: Vec::new(), measured, disagreement: None }.warning(config, now)
         };
         assert_eq!(warning(&config, Some(60)), None);
         assert_eq!(warning(&config, Some(-3600)), None, "the clock was set back");
@@ -240,13 +269,20 @@ mod tests {
     fn programs_are_told_that_an_empty_list_means_nothing() {
         let measured: RecordTime = "2026-11-23T17:25:30+01:00".parse().unwrap();
         let rendered = |measured, warning| -> serde_json::Value {
-            serde_json::from_str(&json(&Listing { alerts: Vec::new(), measured }, warning)).unwrap()
+            serde_json::from_str(&json(
+                &Listing { alerts: Vec::new(), measured, disagreement: None },
+                warning,
+            ))
+            .unwrap()
         };
         let want = serde_json::json!({
-            "measured": "2026-11-23T17:25:30+01:00", "stale": false, "reason": null, "alerts": []
+            "measured": "2026-11-23T17:25:30+01:00", "stale": false, "reason": null,
+            "disagreement": null, "alerts": []
         });
         assert_eq!(rendered(Some(measured), None), want);
-        let want = serde_json::json!({"measured": null, "stale": true, "reason": "why", "alerts": []});
+        let want = serde_json::json!({
+            "measured": null, "stale": true, "reason": "why", "disagreement": null, "alerts": []
+        });
         assert_eq!(rendered(None, Some("why")), want);
     }
 

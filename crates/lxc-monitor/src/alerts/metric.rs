@@ -1,6 +1,7 @@
 //! The metrics of rules.
 
 mod names;
+mod unlimited;
 
 use std::fmt;
 
@@ -147,6 +148,20 @@ impl Metric {
             Self::NodeLoad => Unit::PerCpu,
             Self::OomKills | Self::Stopped => Unit::Count,
             _ => Unit::Percent,
+        }
+    }
+
+    /// Whether it counts what happened since the previous cycle: the next one begins at zero again, so it holds no level.
+    pub fn is_of_events(self) -> bool {
+        self == Self::OomKills
+    }
+
+    /// The largest value that makes sense as a level.
+    pub fn most(self) -> f64 {
+        match self {
+            Self::Stopped => 1.0,
+            _ if self.unit() == Unit::Percent => 100.0,
+            _ => 1e9,
         }
     }
 

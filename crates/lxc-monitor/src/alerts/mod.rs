@@ -15,6 +15,7 @@ pub mod config;
 pub mod defaults;
 pub mod engine;
 pub mod list;
+mod measured;
 pub mod metric;
 pub mod outcome;
 pub mod report;
@@ -248,7 +249,7 @@ fn saved_alerts(state: &State) -> Vec<Active> {
                 severity: firing.severity,
                 value: None,
                 trigger: alert.levels.trigger,
-                clear: alert.levels.clear,
+                clear: Some(alert.levels.clear),
                 since: firing.since,
                 no_data: false,
             });

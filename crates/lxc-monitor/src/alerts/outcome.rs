@@ -45,6 +45,8 @@ pub enum Change {
 pub enum ClearReason {
     /// The value is at its clear level again.
     Recovered,
+    /// There is no limit any more that the value could be a share of.
+    NoLimit,
     /// The container is not running any more.
     ContainerStopped,
     /// The container is not on this node any more.
@@ -60,6 +62,7 @@ impl ClearReason {
     pub fn name(self) -> &'static str {
         match self {
             Self::Recovered => "recovered",
+            Self::NoLimit => "no-limit",
             Self::ContainerStopped => "container-stopped",
             Self::ContainerGone => "container-gone",
             Self::RuleOff => "rule-off",
@@ -85,8 +88,8 @@ pub struct Active {
     pub value: Option<f64>,
     /// The level at which it fires.
     pub trigger: f64,
-    /// The level at which it clears.
-    pub clear: f64,
+    /// The level at which it clears, if known.
+    pub clear: Option<f64>,
     /// Since when the value has been at the trigger level.
     pub since: RecordTime,
     /// Whether the value has been unknown for longer than the limit for missing data.

@@ -108,15 +108,19 @@ fn state(alert: &Active) -> String {
 
 fn ending(alert: &Active, reason: ClearReason) -> String {
     match reason {
-        ClearReason::Recovered => match (metric(alert), alert.value) {
+        ClearReason::Recovered => match (metric(alert), alert.value.zip(alert.clear)) {
             (Some(Metric::Stopped), _) => "it runs again".to_owned(),
-            (Some(metric), Some(value)) => {
+            (Some(metric), Some((value, clear))) => {
                 let (unit, is_low) = (metric.unit(), metric.direction() == Direction::Low);
                 let side = if is_low { "more" } else { "less" };
-                let (value, clear) = (unit.show(value), unit.show(alert.clear));
+                let (value, clear) = (unit.show(value), unit.show(clear));
                 format!("{} {value} ({clear} or {side})", metric.description())
             }
             _ => "the value is all right again".to_owned(),
+        },
+        ClearReason::NoLimit => match metric(alert) {
+            Some(Metric::Swap | Metric::NodeSwap) => "there is no swap any more".to_owned(),
+            _ => "there is no limit any more".to_owned(),
         },
         ClearReason::ContainerStopped => "the container was stopped".to_owned(),
         ClearReason::ContainerGone => "the container is not on this node any more".to_owned(),
@@ -142,7 +146,7 @@ mod tests {
             severity: Severity::Critical,
             value: Some(98.25),
             trigger: 97.0,
-            clear: 95.0,
+            clear: Some(95.0),
             since: "2026-11-23T17:20:00+01:00".parse().unwrap(),
             no_data: false,
         }

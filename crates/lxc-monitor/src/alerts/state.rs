@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use jiff::SignedDuration;
 use lxc_autoscale_core::notification::Severity;
+use lxc_autoscale_core::snapshot::Snapshot;
 use lxc_autoscale_core::{BootId, RecordTime, Run, Vmid};
 use serde::{Deserialize, Serialize};
 
@@ -124,6 +125,22 @@ impl State {
             uptime_seconds: None,
             boot: node_uptime.and_then(|uptime| uptime.boot),
         })
+    }
+
+    /// Whether it was updated after the snapshot, by the node's uptime where both know it: the clock may have been set.
+    pub fn is_after(&self, snapshot: &Snapshot) -> bool {
+        let Some(last) = self.last_cycle else { return false };
+        let node = snapshot.summary.node.as_ref();
+        let measured = node.and_then(|node| node.uptime_seconds.zip(node.boot_id));
+        let own = self.last_uptime.filter(|uptime| uptime.at.instant() == last.instant());
+        match (own.and_then(|own| Some((own.seconds, own.boot?))), measured) {
+            (Some((own, boot)), Some((measured, boot_then)))
+                if boot == boot_then && measured.total_cmp(&own).is_ne() =>
+            {
+                measured < own
+            }
+            _ => snapshot.summary.collection_start_time.instant() < last.instant(),
+        }
     }
 
     /// How far ahead the clock was set since the last uptime; `None` if it was not, or that is unknown because the node

@@ -129,7 +129,7 @@ impl Hierarchy {
     /// The number of a controller's tree; of version 1 only.
     fn tree_of(&self, controller: &str) -> Option<u8> {
         let Self::V1 { controllers, .. } = self else { return None };
-        u8::try_from(controllers.iter().position(|(name, _)| name == controller)?).ok()
+        u8::try_from(controllers.binary_search_by(|(name, _)| name.as_str().cmp(controller)).ok()?).ok()
     }
 
     /// The number of the tree of version 2 beside version 1.

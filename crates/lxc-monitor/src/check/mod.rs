@@ -1,5 +1,6 @@
 //! `lxc-monitor check`: what can be read on this node, what cannot, why, and how to fix it.
 
+mod places;
 mod privileges;
 mod probes;
 mod table;

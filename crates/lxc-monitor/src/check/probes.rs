@@ -11,7 +11,7 @@ use lxc_autoscale_core::metrics_file::trust::{self, Believed, Distrust, MONITOR_
 use lxc_autoscale_core::snapshot::{NodeRecord, Snapshot};
 use rustix::fs::Access;
 
-use super::{Probe, privileges};
+use super::{Probe, places, privileges};
 use crate::alerts::AlertsConfig;
 use crate::cgroup::Hierarchy;
 use crate::config::MonitorConfig;
@@ -51,6 +51,7 @@ pub(super) fn all(
     probes.push(block_devices(&paths.sys));
     probes.push(privileges::probe(hierarchy.as_deref().ok()));
     probes.push(output(&config.output.file));
+    probes.extend(places::probes(config));
     probes
 }
 

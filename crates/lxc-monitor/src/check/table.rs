@@ -7,6 +7,7 @@ use lxc_autoscale_core::snapshot::ContainerRecord;
 use lxc_autoscale_core::{Cores, Vmid};
 
 use super::{Lack, MeasuredContainer, Report, State};
+use crate::printable::printable;
 use crate::usage;
 
 /// Width of the column with the names of the probes.
@@ -17,7 +18,7 @@ pub fn table(report: &Report) -> String {
     let mut text = String::new();
     // Writing to a string cannot fail.
     let _ = write_table(&mut text, report);
-    text
+    printable(&text).into_owned()
 }
 
 fn write_table(text: &mut String, report: &Report) -> std::fmt::Result {
@@ -51,7 +52,7 @@ fn write_table(text: &mut String, report: &Report) -> std::fmt::Result {
                 n - n_lacking
             )
         }
-        (false, _) => "Something essential cannot be read; see FAIL above.".to_owned(),
+        (false, _) => "Something essential cannot be read or written; see FAIL above.".to_owned(),
         (true, 0) => "All that is needed can be read; no container runs.".to_owned(),
         (true, 1) => "All that is needed can be read; 1 container is measured.".to_owned(),
         (true, n) => format!("All that is needed can be read; {n} containers are measured."),
@@ -187,7 +188,7 @@ mod tests {
             \x20 pressure (104): no PSI\n\n\
             \x20 what Linux 5.15.158-2-pve does not count\n\
             \x20 pids_events (104): not counted\n\n\
-            Something essential cannot be read; see FAIL above.\n",
+            Something essential cannot be read or written; see FAIL above.\n",
             env!("CARGO_PKG_VERSION")
         );
         assert_eq!(table(&report), want);

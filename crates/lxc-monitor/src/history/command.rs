@@ -13,6 +13,7 @@ use lxc_autoscale_core::progress::Bar;
 use super::HistoryConfig;
 use super::import::{self, ImportError, Report};
 use super::show::{self, HistoryArgs, ShowError};
+use crate::printable::printable;
 
 /// What `lxc-monitor import` takes.
 #[derive(Clone, Debug, Args)]
@@ -49,9 +50,10 @@ pub fn show(config: &HistoryConfig, args: &HistoryArgs) -> Result<(), HistoryCom
     let shown = show::run(config, args, Timestamp::now(), &TimeZone::system())?;
     if let Some(warning) = shown.warning {
         // When standard error is closed, nothing can be reported.
-        let _ = writeln!(io::stderr(), "lxc-monitor: {warning}");
+        let _ = writeln!(io::stderr(), "lxc-monitor: {}", printable(&warning));
     }
-    print(&shown.text)
+    // JSON escapes by itself, and CSV is for programs.
+    print(&if args.json || args.csv { shown.text.into() } else { printable(&shown.text) })
 }
 
 /// `lxc-monitor import`.

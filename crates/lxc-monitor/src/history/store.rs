@@ -67,6 +67,12 @@ pub enum StoreError {
         /// What was found.
         source: std::io::Error,
     },
+    /// It was removed, renamed or replaced since it was opened: what is written to it, nobody can read.
+    #[error("the history `{}` was removed, renamed or replaced while it was open", path.display())]
+    Gone {
+        /// Where it was.
+        path: PathBuf,
+    },
     /// A broken one could not be moved aside.
     #[error("the history `{}` is broken and cannot be renamed", path.display())]
     PutAside {
@@ -101,6 +107,8 @@ pub struct SampledCycle {
 pub struct Store {
     connection: Connection,
     path: PathBuf,
+    /// Which file it is.
+    identity: Option<file::Identity>,
     config: HistoryConfig,
     /// Of the time since it was opened.
     names: Names,
@@ -156,6 +164,7 @@ impl Store {
         let mut store = Self {
             connection,
             path: config.file.clone(),
+            identity: file::identity(&config.file),
             config: config.clone(),
             names: Names::default(),
             newest_ms: i64::MIN,
@@ -187,6 +196,12 @@ impl Store {
         Ok((store, aside))
     }
 
+    /// Closes a database that is gone. Wherever it is now, it has everything that was written to it.
+    pub fn leave(self) {
+        // Otherwise the end of it would stay in the log, which keeps its name. If that fails, there is nobody to tell.
+        let _ = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+    }
+
     /// Applies new bounds; another file needs another store.
     pub fn reconfigure(&mut self, config: &HistoryConfig) {
         self.config = config.clone();
@@ -195,8 +210,11 @@ impl Store {
     /// Writes cycles in one transaction; returns how many frames were new, or longer than before.
     ///
     /// # Errors
-    /// [`StoreError::History`]; nothing was written then.
+    /// [`StoreError::History`] or [`StoreError::Gone`]; nothing was written then.
     pub fn append(&mut self, cycles: &[SampledCycle]) -> Result<usize, StoreError> {
+        if self.identity.is_some() && file::identity(&self.path) != self.identity {
+            return Err(StoreError::Gone { path: self.path.clone() });
+        }
         self.append_in_transaction(cycles).map_err(|source| self.failed(source))
     }
 

@@ -247,6 +247,14 @@ impl Work {
 
     fn after(&mut self, error: &CatchUpError) {
         let CatchUpError::Store(error) = error else { return };
+        if let StoreError::Gone { .. } = error {
+            if let Some(store) = self.store.take() {
+                store.leave();
+            }
+            // A new one is made at once.
+            self.tried = None;
+            return;
+        }
         if !error.is_corrupt() {
             // Enforcing the bounds may free space; other errors show at the next attempt.
             if let Some(store) = &mut self.store {

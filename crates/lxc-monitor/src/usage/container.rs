@@ -4,8 +4,10 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use lxc_autoscale_core::snapshot::{
-    ContainerRecord, ContainerState, Limits, MemoryBreakdown, NodeRecord, PressureSet, Summary, Throttling,
+    ContainerRecord, ContainerState, InterfaceTraffic, Limits, MemoryBreakdown, NodeRecord, PressureSet,
+    Summary, Throttling,
 };
+use lxc_autoscale_core::table::Table;
 use lxc_autoscale_core::units::bytes_to_mib;
 use lxc_autoscale_core::{BootId, Run};
 
@@ -89,6 +91,16 @@ impl Baseline {
             traffic: Some(traffic),
             recorded: Some(run.into()),
         }
+    }
+
+    /// The traffic of each interface at that sample, as far as it was known.
+    pub fn interfaces(&self) -> Option<&Table<InterfaceTraffic>> {
+        self.traffic.as_ref().map(TrafficCounter::interfaces)
+    }
+
+    /// Whether its I/O was what its processes did.
+    pub fn is_of_processes(&self) -> bool {
+        self.io.as_ref().is_some_and(IoCounter::is_of_processes)
     }
 
     /// The counters to go on from, in a run of the container.

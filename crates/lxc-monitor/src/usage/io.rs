@@ -32,12 +32,14 @@ enum State {
         loops: DeviceIo,
         datasets: DeviceIo,
     },
-    Processes(IoStats),
-    /// What the newest record of the monitor before has, by the names of devices and datasets.
-    Recorded {
+    Processes {
+        /// What was done so far, by whatever was counted.
         total: IoStats,
-        devices: Table<DeviceIo>,
+        /// What the processes count.
+        last: IoStats,
     },
+    /// What the newest record of the monitor before has, by the names of devices and datasets.
+    Recorded { total: IoStats, devices: Table<DeviceIo> },
     /// What was counted before is not known.
     Lost,
 }
@@ -100,10 +102,7 @@ impl IoCounter {
 
     /// From nothing, with what block devices count since the run began.
     fn of_parts(counts: &IoCounts) -> Self {
-        let nothing = DeviceIo::default();
-        let (parts, before) = (Arc::default(), NOTHING);
-        let empty = State::Parts { parts, before, disks: nothing, loops: nothing, datasets: nothing };
-        Self { state: empty }.after(counts).0
+        Self { state: going_on(Arc::default(), NOTHING) }.after(counts).0
     }
 
     /// At a later look; what has been counted up to then, and whether it is all.
@@ -117,13 +116,22 @@ impl IoCounter {
                     Err("what was counted before the monitor started is not known".into()),
                 );
             }
-            (IoCounts::Processes(total), before) => {
-                let is_same = matches!(before, State::Processes(_)) || self.is_empty();
-                let changed =
-                    Err("its block devices are no longer counted, and its processes are instead".into());
-                return (Self { state: State::Processes(*total) }, if is_same { Ok(()) } else { changed });
+            (IoCounts::Processes(now), before) => {
+                let (total, is_whole) = match before {
+                    State::Processes { total, last } => sum_of(*total, *last, *now),
+                    _ if self.is_empty() => sum_of(self.total(), self.total(), *now),
+                    _ => {
+                        let why = "its block devices are no longer counted, and its processes are instead";
+                        (self.total(), Err(why.into()))
+                    }
+                };
+                return (Self { state: State::Processes { total, last: *now } }, is_whole);
             }
-            (IoCounts::Parts(_), State::Processes(_)) => return (Self::of_parts(counts), Ok(())),
+            // What the devices count is a part of what the processes did, or of what others did for them.
+            (IoCounts::Parts(parts), State::Processes { total, .. }) => {
+                let why = "its processes are no longer counted, and its block devices are instead";
+                return (Self { state: going_on(Arc::clone(parts), *total) }, Err(why.into()));
+            }
             (IoCounts::Parts(parts), State::Parts { parts: before, .. }) if Arc::ptr_eq(parts, before) => {
                 return (self.clone(), Ok(()));
             }
@@ -156,10 +164,23 @@ impl IoCounter {
         (Self { state: State::Parts { parts, before, disks, loops, datasets } }, is_whole)
     }
 
+    /// Whether processes were counted.
+    pub fn is_of_processes(&self) -> bool {
+        matches!(self.state, State::Processes { .. })
+    }
+
     /// What the container did so far, each byte once.
     pub fn total(&self) -> IoStats {
         let (before, disks, loops, datasets) = match &self.state {
-            State::Processes(total) | State::Recorded { total, .. } => return *total,
+            State::Recorded { total, .. } => return *total,
+            // Where processes do not count operations, nobody knows how many there are.
+            State::Processes { total, last } => {
+                return IoStats {
+                    read_ops: last.read_ops.and(total.read_ops),
+                    write_ops: last.write_ops.and(total.write_ops),
+                    ..*total
+                };
+            }
             State::Lost => return NOTHING,
             State::Parts { before, disks, loops, datasets, .. } => (before, disks, loops, datasets),
         };
@@ -183,8 +204,38 @@ impl IoCounter {
         match &self.state {
             State::Parts { parts, .. } => parts.is_empty(),
             State::Recorded { devices, .. } => devices.is_empty(),
-            State::Processes(_) | State::Lost => false,
+            State::Processes { .. } | State::Lost => false,
         }
+    }
+}
+
+/// Goes on from a total, with what the parts do from now on. Operations that were not counted so far are from now on.
+fn going_on(parts: Arc<[IoPart]>, total: IoStats) -> State {
+    let ops = |ops: Option<u64>| Some(ops.unwrap_or(0));
+    let before = IoStats { read_ops: ops(total.read_ops), write_ops: ops(total.write_ops), ..total };
+    let nothing = DeviceIo::default();
+    State::Parts { parts, before, disks: nothing, loops: nothing, datasets: nothing }
+}
+
+/// The total with what the processes did since the last look; as it was where one of them went away with its count.
+fn sum_of(total: IoStats, last: IoStats, now: IoStats) -> (IoStats, Reading<()>) {
+    let grown = |total: u64, last, now| increase(last, now).map(|more| total.saturating_add(more));
+    let grown_ops = |total: Option<u64>, last: Option<u64>, now: Option<u64>| match (last, now) {
+        (Some(last), Some(now)) => grown(total.unwrap_or(0), last, now).map(Some),
+        (None, Some(now)) => Ok(Some(total.unwrap_or(now))),
+        (_, None) => Ok(total),
+    };
+    let sum = || -> Reading<IoStats> {
+        Ok(IoStats {
+            reads: grown(total.reads, last.reads, now.reads)?,
+            writes: grown(total.writes, last.writes, now.writes)?,
+            read_ops: grown_ops(total.read_ops, last.read_ops, now.read_ops)?,
+            write_ops: grown_ops(total.write_ops, last.write_ops, now.write_ops)?,
+        })
+    };
+    match sum() {
+        Ok(sum) => (sum, Ok(())),
+        Err(missing) => (total, Err(missing)),
     }
 }
 
@@ -307,16 +358,46 @@ mod tests {
         );
     }
 
+    /// The sectors read up to each look, and the operations; `None` where not all of them are known.
+    #[track_caller]
+    fn check_kinds(looks: &[IoCounts], want: &[(Option<u64>, Option<u64>)]) {
+        let mut counter = IoCounter::begin(&looks[0]);
+        let mut found = vec![(Some(counter.total().reads), counter.total().read_ops)];
+        for counts in &looks[1..] {
+            let (next, is_whole) = counter.after(counts);
+            assert!(counter.total().reads <= next.total().reads, "{looks:?}");
+            let total = is_whole.ok().map(|()| next.total());
+            found.push((total.map(|total| total.reads), total.and_then(|total| total.read_ops)));
+            counter = next;
+        }
+        assert_eq!(found, want, "{looks:?}");
+    }
+
     #[test]
-    fn processes_are_taken_as_they_are_and_not_compared_with_devices() {
+    fn a_total_never_falls_whatever_is_counted() {
         let processes =
             |reads| IoCounts::Processes(IoStats { reads, writes: 0, read_ops: None, write_ops: None });
-        let first = IoCounter::begin(&processes(50));
-        assert_eq!(first.total().reads, 50);
-        let (fallen, is_whole) = first.after(&processes(20));
-        assert_eq!((fallen.total().reads, is_whole), (20, Ok(())));
-        let (counted, is_whole) = fallen.after(&IoCounts::Parts([disk(0, 3)].into()));
-        assert_eq!((counted.total().reads, is_whole), (3, Ok(())));
-        assert!(counted.after(&processes(1000)).1.is_err());
+        let disks = |sectors| IoCounts::Parts([disk(0, sectors)].into());
+        // Throttle counters begin to count beside what went through the page cache.
+        check_kinds(
+            &[processes(204_800), disks(128), disks(130), disks(130)],
+            &[(Some(204_800), None), (None, None), (Some(204_802), Some(2)), (Some(204_802), Some(2))],
+        );
+        // A process ended, and its count with it.
+        check_kinds(
+            &[processes(50), processes(20), processes(25)],
+            &[(Some(50), None), (None, None), (Some(55), None)],
+        );
+        // And back again.
+        check_kinds(
+            &[disks(100), processes(1000), processes(1001), disks(100), disks(101)],
+            &[(Some(100), Some(100)), (None, None), (Some(101), None), (None, None), (Some(102), Some(101))],
+        );
+        // Nothing had been done that the kernel counted.
+        let none = || IoCounts::Parts([].into());
+        check_kinds(
+            &[none(), processes(7), processes(9)],
+            &[(Some(0), Some(0)), (Some(7), None), (Some(9), None)],
+        );
     }
 }

@@ -60,6 +60,11 @@ impl TrafficCounter {
         (Self { interfaces: now.interfaces.clone(), total: Some(total) }, is_whole)
     }
 
+    /// Each interface at the last look.
+    pub(super) fn interfaces(&self) -> &Table<InterfaceTraffic> {
+        &self.interfaces
+    }
+
     /// What the container sent and received so far.
     pub(super) fn total(&self) -> NetworkUsage {
         self.total.unwrap_or(NetworkUsage { rx_bytes: 0, tx_bytes: 0 })

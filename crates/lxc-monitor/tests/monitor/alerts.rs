@@ -64,6 +64,16 @@ fn list_and_warning(config: &Path, arguments: &[&str]) -> (String, String) {
     (printed, warning)
 }
 
+/// The output of `alerts`, and what it says besides; the list counts all the same.
+fn list_and_note(config: &Path, arguments: &[&str]) -> (String, String) {
+    let output =
+        Command::new(PROGRAM).arg("alerts").args(arguments).arg("--config").arg(config).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    let (printed, said) = (text(output.stdout), text(output.stderr));
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    (printed, said)
+}
+
 fn list(config: &Path, arguments: &[&str]) -> String {
     let (printed, warning) = list_and_warning(config, arguments);
     assert_eq!(warning, "");
@@ -119,6 +129,80 @@ fn an_alert_fires_once_survives_a_kill_and_clears_once() {
     assert!(queued[0].text.starts_with(FIRED), "{}", queued[0].text);
     let newest = MetricsReader::read_newest(&node.path("metrics.json")).unwrap().unwrap();
     assert!(newest.containers[&vmid(104)].alerts.is_empty());
+}
+
+/// As on a full disk, or where the monitor may not write; `/proc` takes no file.
+#[test]
+fn what_fires_is_listed_where_the_state_cannot_be_saved() {
+    let node = node();
+    let config = configure(&node, "");
+    let text = std::fs::read_to_string(&config).unwrap();
+    let own = node.path("state/alerts.json").display().to_string();
+    node.write("lxc_monitor.toml", &text.replace(&own, "/proc/alerts.json"));
+    let mut daemon = Daemon::start(&config);
+    daemon.wait_for(FIRED);
+    daemon.wait_for(CYCLE);
+    kill(daemon);
+    let (table, said) = list_and_note(&config, &[]);
+    assert!(table.contains("warning   104 ct104  processes  90 % (fires at 85 %)  20"), "{table}");
+    assert!(said.contains("the alerts' state does not have `processes` of 104; what was measured"), "{said}");
+    assert!(said.contains("why `/proc/alerts.json` is not saved"), "{said}");
+    let json: serde_json::Value = serde_json::from_str(&list_and_note(&config, &["--json"]).0).unwrap();
+    assert_eq!((&json["alerts"][0]["clear"], &json["stale"]), (&75.0.into(), &false.into()));
+    assert!(json["disagreement"].as_str().unwrap().starts_with("the alerts' state does not have"), "{json}");
+}
+
+#[test]
+fn an_alert_that_is_over_is_not_listed_because_the_state_could_not_be_saved() {
+    let node = node();
+    let config = configure(&node, "");
+    let mut daemon = Daemon::start(&config);
+    daemon.wait_for(FIRED);
+    daemon.wait_for(CYCLE);
+    // In the way of the next one that is written.
+    node.write("state/.alerts.json.new/something", "");
+    processes(&node, 10);
+    daemon.wait_for(OVER);
+    daemon.wait_for(CYCLE);
+    kill(daemon);
+    let (table, said) = list_and_note(&config, &[]);
+    assert_eq!(table, "No alert is active.\n");
+    assert!(said.contains("the alerts' state still has `processes` of 104; what was measured"), "{said}");
+    // A state that cannot even be read.
+    std::fs::remove_file(node.path("state/alerts.json")).unwrap();
+    node.mkdir("state/alerts.json");
+    let (table, said) = list_and_note(&config, &[]);
+    assert_eq!(table, "No alert is active.\n");
+    assert!(said.contains("alerts.json` does not hold the state of alerts"), "{said}");
+    // Killed after the state was saved and before the measurement was written.
+    std::fs::remove_dir(node.path("state/alerts.json")).unwrap();
+    std::fs::remove_dir_all(node.path("state/.alerts.json.new")).unwrap();
+    std::fs::rename(node.path("metrics.json"), node.path("earlier.json")).unwrap();
+    processes(&node, 180);
+    let mut daemon = Daemon::start(&config);
+    daemon.wait_for(FIRED);
+    daemon.wait_for(CYCLE);
+    kill(daemon);
+    std::fs::rename(node.path("earlier.json"), node.path("metrics.json")).unwrap();
+    let table = list(&config, &[]);
+    assert!(table.contains("warning   104 ct104  processes  unknown (fires at 85 %)  20"), "{table}");
+}
+
+#[test]
+fn a_name_cannot_drive_the_terminal() {
+    let node = node();
+    let config = configure(&node, "");
+    let stored = std::fs::read_to_string(node.path("pve/lxc/104.conf")).unwrap();
+    node.replace("pve/lxc/104.conf", &stored.replace("ct104", "ct\u{1b}[2J"));
+    let mut daemon = Daemon::start(&config);
+    daemon.wait_for("alert `processes` of container 104 ");
+    daemon.wait_for(CYCLE);
+    kill(daemon);
+    let printed = list(&config, &[]);
+    assert!(printed.contains("104 ct\\x1b[2J  processes"), "{printed}");
+    let checked = Command::new(PROGRAM).arg("check").arg("--config").arg(&config).output().unwrap();
+    let checked = String::from_utf8(checked.stdout).unwrap();
+    assert!(checked.contains("104 ct\\x1b[2J") && !checked.contains('\u{1b}'), "{checked}");
 }
 
 #[test]
@@ -228,6 +312,20 @@ fn fired_and_cleared_take_turns_whenever_it_is_killed() {
     for pair in kinds.chunks(2) {
         assert_eq!(pair, [Kind::Fired, Kind::Cleared], "{kinds:?}");
     }
+}
+
+#[test]
+fn an_alert_is_over_when_its_limit_is_taken_away() {
+    let node = node();
+    let config = configure(&node, "");
+    let mut daemon = Daemon::start(&config);
+    daemon.wait_for(FIRED);
+    node.replace("cgroup/lxc/104/pids.max", "max\n");
+    daemon.wait_for("alert `processes` of container 104 (ct104) is over: there is no limit any more");
+    node.replace("cgroup/lxc/104/pids.max", "200\n");
+    daemon.wait_for(FIRED);
+    daemon.signal(Signal::TERM);
+    daemon.wait_for("lxc-monitor ends");
 }
 
 #[test]

@@ -65,6 +65,43 @@ impl Drop for SmallDisk {
     }
 }
 
+/// Removed, renamed, or replaced by another one.
+#[test]
+fn a_history_that_is_gone_is_written_anew() {
+    let node = node();
+    let config = node.config_file();
+    let file = history(&node);
+    let mut daemon = Daemon::start(&config);
+    let said = "was removed, renamed or replaced while it was open; measuring goes on, and the history will be completed";
+    wait_until_complete(&node, &file, 1);
+    std::fs::remove_file(&file).unwrap();
+    daemon.wait_for(said);
+    daemon.wait_for("is written again");
+    wait_until_complete(&node, &file, 2);
+    let elsewhere = node.path("state/elsewhere.sqlite");
+    std::fs::rename(&file, &elsewhere).unwrap();
+    daemon.wait_for(said);
+    daemon.wait_for("is written again");
+    wait_until_complete(&node, &file, 3);
+    // Nothing of it is left in a log that has another name.
+    assert!(2 <= samples(&elsewhere), "{}", samples(&elsewhere));
+    daemon.signal(rustix::process::Signal::TERM);
+    daemon.wait_for("lxc-monitor ends");
+}
+
+/// Opening a FIFO waits for a writer that never comes.
+#[test]
+fn what_is_no_file_is_refused_and_not_waited_for() {
+    let node = node();
+    let config = node.config_file();
+    node.mkdir("state");
+    node.put_fifo("state/metrics.sqlite");
+    let output = Command::new(PROGRAM).args(["history", "node", "--config"]).arg(&config).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("metrics.sqlite` is not a regular file"), "{said}");
+}
+
 #[test]
 fn a_full_disk_stops_the_history_and_nothing_else() {
     let node = node();
@@ -270,17 +307,31 @@ fn wait_until(is_so: impl Fn() -> bool) {
     }
 }
 
-/// Anything in the place of the metrics file must not block, or the history would never be written again.
+/// What is measured before the metrics file can be opened waits for it, and so does the history.
 #[test]
-fn a_fifo_in_place_of_the_metrics_file_holds_the_history_up_only_while_it_is_there() {
+fn a_directory_in_place_of_the_metrics_file_holds_the_history_up_only_while_it_is_there() {
+    let node = node();
+    node.write("metrics.json/something", "");
+    let mut daemon = Daemon::start(&node.config_file());
+    daemon.wait_for("a directory that is not empty is there; measuring goes on");
+    daemon.wait_for("measured 1 running container in ");
+    daemon.wait_for("measured 1 running container in ");
+    std::fs::remove_dir_all(node.path("metrics.json")).unwrap();
+    daemon.wait_for("is written again");
+    assert!(3 <= snapshots(&node), "{}", snapshots(&node));
+    wait_until_complete(&node, &history(&node), 3);
+    daemon.signal(rustix::process::Signal::TERM);
+    daemon.wait_for("lxc-monitor ends");
+}
+
+#[test]
+fn a_fifo_in_place_of_the_metrics_file_is_put_aside_at_the_start() {
     let node = node();
     node.put_fifo("metrics.json");
     let mut daemon = Daemon::start(&node.config_file());
+    daemon.wait_for("metrics.json.before-1` now, and the file was created");
     daemon.wait_for("measured 1 running container in ");
-    daemon.wait_for("measured 1 running container in ");
-    std::fs::remove_file(node.path("metrics.json")).unwrap();
-    daemon.wait_for("is written again");
-    wait_until_complete(&node, &history(&node), 3);
+    wait_until_complete(&node, &history(&node), 1);
     daemon.signal(rustix::process::Signal::TERM);
     daemon.wait_for("lxc-monitor ends");
 }

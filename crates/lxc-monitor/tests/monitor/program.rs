@@ -135,7 +135,7 @@ fn check_says_when_memory_cannot_be_measured() {
     let text = check_report(&node, false);
     let found = format!("FAIL  containers      memory_usage_mb of any container cannot be measured: {off}\n");
     assert!(text.contains(&found), "{text}");
-    assert!(text.contains("Something essential cannot be read"), "{text}");
+    assert!(text.contains("Something essential cannot be read or written"), "{text}");
     assert!(!text.contains("swapaccount"), "{text}");
     let output = run(&node, &["check", "--json"]);
     assert_eq!(output.status.code(), Some(1));
@@ -154,6 +154,38 @@ fn check_names_overrides_that_match_no_container() {
     let text = String::from_utf8(output.stdout).unwrap();
     let want = "note  alerts          no container matches `alerts.tag.web`, `alerts.container.555`\n";
     assert!(output.status.success() && text.contains(want), "{text}");
+}
+
+/// A directory or a FIFO in its place, or a disk that takes no file (as `/proc`): the lines are in the journal as well.
+#[test]
+fn a_log_file_that_cannot_be_written_keeps_no_monitor_from_starting() {
+    for case in ["directory", "fifo", "nowhere"] {
+        let node = node();
+        let config = node.config_file();
+        match case {
+            "directory" => node.mkdir("monitor.log"),
+            "fifo" => node.put_fifo("monitor.log"),
+            _ => {
+                let own = node.path("monitor.log").display().to_string();
+                let text = std::fs::read_to_string(&config).unwrap();
+                node.write("lxc_monitor.toml", &text.replace(&own, "/proc/monitor.log"));
+            }
+        }
+        let mut daemon = Daemon::start(&config);
+        daemon.wait_for("monitor.log`; set `logging.file` to a path that can be written, or to \"\"");
+        daemon.wait_for("measured 1 running container");
+        if case == "nowhere" {
+            // Only making a file there shows that it cannot be made, and a look makes none.
+            continue;
+        }
+        let output = Command::new(PROGRAM).arg("check").arg("--config").arg(&config).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert!(
+            text.contains("FAIL  own files       the log, `") && text.contains("set `logging.file`"),
+            "{text}"
+        );
+    }
 }
 
 #[test]

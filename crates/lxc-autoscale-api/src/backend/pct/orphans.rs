@@ -84,6 +84,9 @@ fn kinds(verb: &str) -> &'static [&'static str] {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{BufRead, BufReader};
+    use std::process::{Command, Stdio};
+
     use super::*;
 
     #[test]
@@ -143,16 +146,24 @@ mod tests {
 
     #[test]
     fn a_process_is_found_for_as_long_as_it_runs() {
-        // `sleep` adds its arguments up; nobody else sleeps for just these.
+        // Nobody else is called with just these words.
         let own = std::process::id().to_string();
         let command = format!("pct 60 7 {own}");
         let is_found = || is_running(Path::new(PROCFS), &command).unwrap();
         assert!(!is_found());
-        let mut sleep = std::process::Command::new("sleep").args(["60", "7", &own]).spawn().unwrap();
+        let mut shell = Command::new("sh");
+        shell
+            .args(["-c", "echo up; read line", "60", "7", &own])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        let mut running = shell.spawn().unwrap();
+        // A process that has just been started may have no words yet.
+        let mut up = String::new();
+        BufReader::new(running.stdout.take().unwrap()).read_line(&mut up).unwrap();
         let found = is_found();
         // By its id, and before anything can fail.
-        sleep.kill().unwrap();
-        sleep.wait().unwrap();
+        running.kill().unwrap();
+        running.wait().unwrap();
         assert!(found);
         assert!(!is_found());
     }

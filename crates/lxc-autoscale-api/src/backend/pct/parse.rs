@@ -7,6 +7,7 @@ use jiff::tz::TimeZone;
 use lxc_autoscale_core::RecordTime;
 use lxc_autoscale_core::api::{SnapshotInfo, SnapshotState};
 use lxc_autoscale_core::container_config::ContainerConfig;
+use percent_encoding::percent_decode_str;
 
 use crate::backend::identity::hardware_addresses;
 use crate::backend::snapstate;
@@ -118,20 +119,7 @@ fn notes(text: &str) -> Option<String> {
 
 /// Percent-decodes a text; what is no escape is kept.
 fn decoded(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&first, tail)) = rest.split_first() {
-        let code = tail.get(..2).filter(|_| first == b'%').and_then(|code| std::str::from_utf8(code).ok());
-        let code = code.filter(|code| !code.starts_with('+'));
-        if let Some(byte) = code.and_then(|code| u8::from_str_radix(code, 16).ok()) {
-            bytes.push(byte);
-            rest = &tail[2..];
-        } else {
-            bytes.push(first);
-            rest = tail;
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
+    percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 
 /// Adds to a list of snapshots, which does not show it, whether each is complete. One that the configuration does not

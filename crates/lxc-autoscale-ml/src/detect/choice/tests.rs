@@ -52,6 +52,18 @@ fn each_detector_tells_what_is_unlike_the_past_and_by_what() {
     }
 }
 
+/// A mixture of few rows takes whatever comes next to be unusual.
+#[test]
+fn the_forest_stands_in_for_a_mixture_until_there_are_rows_enough() {
+    for (rows, detector) in [(127, Detector::IsolationForest), (128, Detector::GaussianMixture)] {
+        let past = past().select(Axis(0), &(0..rows).collect::<Vec<_>>());
+        let learnt = params(Detector::GaussianMixture).learn(past.view()).unwrap().unwrap();
+        assert_eq!(learnt.detector(), detector, "{rows}");
+        let other = params(Detector::Kmeans).learn(past.view()).unwrap().unwrap();
+        assert_eq!(other.detector(), Detector::Kmeans, "{rows}");
+    }
+}
+
 #[test]
 fn the_same_past_gives_the_same_scores() {
     for detector in ALL {

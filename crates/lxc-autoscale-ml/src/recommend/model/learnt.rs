@@ -149,8 +149,10 @@ impl Learnt {
         let view = View::new(panel.config, &self.series, step, forecast.as_ref(), panel.look, panel.zone);
         let wishes = panel.experts.iter().map(|expert| (panel.wish)(*expert, &view)).collect::<Option<_>>();
         // To the end of the hour: a peak may come in the last minutes of an hour.
-        let end = (step + 1 + panel.weekly_ahead_steps) * STEP_SECONDS;
-        let weekly = self.weeks.foreseen_by_hour(step * STEP_SECONDS, end, panel.zone);
+        let weekly = panel.weekly_ahead_steps.and_then(|ahead| {
+            let end = (step + 1 + ahead) * STEP_SECONDS;
+            self.weeks.foreseen_by_hour(step * STEP_SECONDS, end, panel.zone)
+        });
         let daily = panel.daily.and_then(|habit| self.series.daily_rise(step, &habit, panel.zone));
         let restlessness = panel.restless.and_then(|(headroom, price_of_a_change)| {
             Restlessness::of(&self.series.window_of(step, DAY_STEPS), headroom, price_of_a_change)

@@ -46,8 +46,8 @@ pub(super) struct Panel<'a> {
     pub(super) zone: &'a TimeZone,
     /// Which part of the last days shows what comes each day; `None` where the experts alone say so.
     pub(super) daily: Option<Habit>,
-    /// A weekly peak is prepared for so many steps before the hour in which it came.
-    pub(super) weekly_ahead_steps: i64,
+    /// A weekly peak is prepared for so many steps before the hour in which it came; `None` where it is not.
+    pub(super) weekly_ahead_steps: Option<i64>,
     /// The factor of headroom with which what comes each day or each week is prepared for.
     pub(super) habit_headroom: f64,
     /// The factor of headroom with which a size is held against the last day, and how many times its usual price a change
@@ -66,8 +66,8 @@ pub(super) fn cpu_panel(shared: &Shared, class: Option<Class>) -> Panel<'_> {
         movement: experts::CPU_MOVEMENT,
         first_choice_seconds: shared.first_cpu_choice_seconds(class),
         zone: shared.zone(),
-        daily: (0 < shared.config().season_days).then_some(CPU_HABIT),
-        weekly_ahead_steps: CPU_WEEKLY_STEPS,
+        daily: shared.prepares_daily().then_some(CPU_HABIT),
+        weekly_ahead_steps: shared.prepares_weekly().then_some(CPU_WEEKLY_STEPS),
         habit_headroom: 1.0 + shared.config().cpu_headroom_percent / 100.0,
         restless: Some((
             1.0 + shared.config().cpu_headroom_percent / 100.0,
@@ -87,8 +87,8 @@ pub(super) fn memory_panel(shared: &Shared) -> Panel<'_> {
         movement: experts::MEMORY_MOVEMENT,
         first_choice_seconds: shared.first_choice_seconds(),
         zone: shared.zone(),
-        daily: (0 < shared.config().season_days).then_some(MEMORY_HABIT),
-        weekly_ahead_steps: MEMORY_WEEKLY_STEPS,
+        daily: shared.prepares_daily().then_some(MEMORY_HABIT),
+        weekly_ahead_steps: shared.prepares_weekly().then_some(MEMORY_WEEKLY_STEPS),
         habit_headroom: 1.0 + shared.config().memory_headroom_percent / 100.0,
         restless: None,
     }

@@ -1,37 +1,18 @@
 //! Proxmox's percent encoding of descriptions.
 
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
+
+/// What is encoded in addition to what is not ASCII.
+const ENCODED: &AsciiSet = &CONTROLS.add(b':').add(b'%');
+
 /// Encodes everything except printable ASCII, and also the colon and the percent sign.
 pub fn encode_text(text: &str) -> String {
-    let is_plain = |byte: u8| (b' '..=b'~').contains(&byte) && byte != b':' && byte != b'%';
-    let digit = |value: u8| char::from(b"0123456789ABCDEF"[usize::from(value & 15)]);
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if is_plain(byte) {
-            encoded.push(char::from(byte));
-        } else {
-            encoded.extend(['%', digit(byte >> 4), digit(byte)]);
-        }
-    }
-    encoded
+    utf8_percent_encode(text, ENCODED).to_string()
 }
 
 /// Decodes [`encode_text`]; invalid escapes are kept.
 pub fn decode_text(text: &str) -> String {
-    let bytes = text.as_bytes();
-    let mut decoded = Vec::with_capacity(bytes.len());
-    let mut index = 0;
-    while index < bytes.len() {
-        let escape = (bytes[index] == b'%').then(|| text.get(index + 1..index + 3)).flatten();
-        let is_hex = |digits: &&str| digits.bytes().all(|byte| byte.is_ascii_hexdigit());
-        if let Some(byte) = escape.filter(is_hex).and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
-            decoded.push(byte);
-            index += 3;
-        } else {
-            decoded.push(bytes[index]);
-            index += 1;
-        }
-    }
-    String::from_utf8(decoded).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+    percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 
 #[cfg(test)]

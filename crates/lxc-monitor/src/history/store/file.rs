@@ -164,6 +164,14 @@ fn connect(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
     Connection::open_with_flags(place.as_deref().unwrap_or(path), flags)
 }
 
+/// Device and inode.
+pub(super) type Identity = (u64, u64);
+
+/// Which file has that name now; `None` if there is none.
+pub(super) fn identity(path: &Path) -> Option<Identity> {
+    std::fs::symlink_metadata(path).ok().map(|found| (found.dev(), found.ino()))
+}
+
 pub(super) fn failed(path: &Path, source: rusqlite::Error) -> StoreError {
     HistoryError::Database { path: path.to_owned(), source }.into()
 }

@@ -21,8 +21,16 @@ pub(super) fn run(options: &Options) -> Result<(), MonitorBenchError> {
     }
     packages::ensure(&["iproute2", "strace", "util-linux"])?;
     let has_netdata = !options.without_netdata && has_netdata();
-    command::run(cargo(["build", "--release", "--locked", "--bin", "lxc-monitor"]))?;
-    command::run(cargo(["build", "--release", "--locked", "--example", "bench_read_floor"]))?;
+    command::run(cargo(["build-monitor"]))?;
+    command::run(cargo([
+        "build",
+        "--release",
+        "--locked",
+        "--package",
+        "lxc-monitor",
+        "--example",
+        "bench_read_floor",
+    ]))?;
     let hierarchies = Hierarchies::find()?;
     if 0 < hierarchies.remove_all() {
         let why = "control groups of another run of this benchmark are in use; let it end first";

@@ -1,6 +1,6 @@
-//! What the unit of this server says of it: the user it runs as, and the credentials that systemd passes to it.
+//! What the unit of a daemon says of it: the user it runs as, and the credentials that systemd passes to it.
 //!
-//! A shell has neither, so a command in a shell that is to speak of the service (`check`) looks here. The server itself
+//! A shell has neither, so a command in a shell that is to speak of the service (`check`) looks here. The daemon itself
 //! never does: it uses what systemd has passed.
 
 use std::collections::BTreeMap;

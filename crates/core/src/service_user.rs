@@ -1,21 +1,53 @@
 //! As whom the service runs, to look at what it may do: a shell of root may do more.
 
 use std::fs;
+use std::io;
 
-use lxc_autoscale_core::users;
+use rustix::process::{Gid, Uid};
+use rustix::thread::{set_thread_gid, set_thread_groups, set_thread_uid};
 
-use crate::audit::Other;
 use crate::unit::Unit;
+use crate::users;
+
+/// Another user than the one this runs as.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceUser {
+    /// The user.
+    pub uid: u32,
+    /// The main group.
+    pub gid: u32,
+    /// The other groups.
+    pub groups: Vec<u32>,
+}
+
+impl ServiceUser {
+    /// Does something as this user, on a thread of its own, which ends with it. Only root can.
+    ///
+    /// # Errors
+    /// That of `what`, or of becoming the user.
+    pub fn look<T: Send>(&self, what: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+        let looked = std::thread::scope(|scope| scope.spawn(|| self.be().and_then(|()| what())).join());
+        looked.unwrap_or_else(|_| Err(io::Error::other("the look at it crashed")))
+    }
+
+    /// Makes the calling thread this user's; there is no way back.
+    fn be(&self) -> io::Result<()> {
+        let groups: Vec<Gid> = self.groups.iter().map(|group| Gid::from_raw(*group)).collect();
+        set_thread_groups(&groups)?;
+        set_thread_gid(Gid::from_raw(self.gid))?;
+        Ok(set_thread_uid(Uid::from_raw(self.uid))?)
+    }
+}
 
 /// The user that the unit runs the service as, with its groups; `None` if that is the user who asks, as far as known.
 /// Only root can look as somebody else.
-pub(super) fn user_of(unit: &Unit) -> Option<Other> {
+pub fn user_of(unit: &Unit) -> Option<ServiceUser> {
     let name = unit.user().filter(|_| rustix::process::geteuid().is_root())?;
     let uid = users::uid_of(name).ok().flatten()?;
     let (passwd, groups) = (fs::read_to_string("/etc/passwd").ok()?, fs::read_to_string("/etc/group").ok()?);
     let main = unit.group().map_or_else(|| main_group_in(&passwd, name), |group| group_in(&groups, group))?;
     let more = unit.more_groups().iter().filter_map(|group| group_in(&groups, group));
-    Some(Other { uid, gid: main, groups: more.chain(groups_with(&groups, name)).collect() })
+    Some(ServiceUser { uid, gid: main, groups: more.chain(groups_with(&groups, name)).collect() })
 }
 
 /// The group of a user in the list of users.
