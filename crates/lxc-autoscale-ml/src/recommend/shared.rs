@@ -71,7 +71,15 @@ impl Shared {
     pub fn with_demand(config: &RecommendConfig, demand: Option<Arc<DemandModel>>) -> Self {
         let (first_choice_seconds, zone) = (FIRST_DAY_SECONDS as f64, TimeZone::UTC);
         let (prepares_daily, prepares_weekly, soon) = (true, true, Class::SHOW_SOON);
-        Self { config: config.clone(), demand, first_choice_seconds, soon, prepares_daily, prepares_weekly, zone }
+        Self {
+            config: config.clone(),
+            demand,
+            first_choice_seconds,
+            soon,
+            prepares_daily,
+            prepares_weekly,
+            zone,
+        }
     }
 
     /// The same with the time zone that people and timers follow; the default is UTC.
