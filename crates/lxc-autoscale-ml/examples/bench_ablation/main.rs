@@ -68,20 +68,19 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     let shipped = DemandModel::shipped();
     let rules = Rules::benchmark(CpuClass::Fractional);
     let made_up = generate::traces(24, 14);
-    let young_rules = Rules { warm_up_seconds: YOUNG_WARM_UP_SECONDS, ..rules };
-    let new = format!("each new every {YOUNG_DAYS} days and judged from the seventh hour on");
     let mut sets =
         vec![set("24 synthetic containers, 14 days", &PARTS, rules, &made_up, |_| shipped.clone())?];
-    let title = format!("the synthetic containers, {new}");
-    sets.push(set(&title, &YOUNG, young_rules, &young(made_up), |_| shipped.clone())?);
     if let Some(path) = &args.traces {
         let recordings = recorded::read_all(path)?;
         let learnt = Crosswise::learn(&recordings)?;
         let title = format!("{} recorded machines, each by what was learnt from others", recordings.len());
         sets.push(set(&title, &PARTS, rules, &recordings, |id| Some(learnt.stranger(id)))?);
         let young = young(recordings);
-        let title = format!("the same machines, {new}");
-        sets.push(set(&title, &YOUNG, young_rules, &young, |id| Some(learnt.stranger(id)))?);
+        let title = format!(
+            "the same machines, each new every {YOUNG_DAYS} days and judged from the seventh hour on"
+        );
+        let rules = Rules { warm_up_seconds: YOUNG_WARM_UP_SECONDS, ..rules };
+        sets.push(set(&title, &YOUNG, rules, &young, |id| Some(learnt.stranger(id)))?);
     }
     let tables = sets.iter().map(markdown).collect::<Vec<_>>().join("\n");
     args.publish("benchmark.md", COMMAND, &tables, &sets)

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use lxc_autoscale_ml::classes::Class;
 use lxc_autoscale_ml::config::{Config, ModelConfig};
 use lxc_autoscale_ml::decide::Policy;
 use lxc_autoscale_ml::forecast::DemandModel;
@@ -36,16 +35,9 @@ const FLAGGED_FROM: f64 = 0.02;
 const NOISE: f64 = 0.5;
 
 /// The complete recommendation for a young container, and without the parts that matter for it.
-pub(crate) const YOUNG: [(&str, Part); 7] = [
+pub(crate) const YOUNG: [(&str, Part); 4] = [
     ("**all of it**", |config, demand, _| blind(config, demand, |seen| seen)),
     ("without what was learnt from other machines", |config, _, _| blind(config, None, |seen| seen)),
-    ("no choice by cost before a day, whatever the class", |config, demand, _| soon(config, demand, &[])),
-    ("before a day for CPU of idle ones, not of steady ones", |config, demand, _| {
-        soon(config, demand, &[Class::Idle])
-    }),
-    ("before a day for CPU of bursty ones, not of steady ones", |config, demand, _| {
-        soon(config, demand, &[Class::Bursty])
-    }),
     ("the choice by cost from the start on", |config, demand, _| Left {
         shared: Shared::with_demand(config, demand.clone()).choosing_at_once(),
         ..blind(config, demand, |seen| seen)
@@ -116,12 +108,6 @@ fn watched(config: &RecommendConfig, demand: Option<Arc<DemandModel>>) -> Left {
 
 fn first_for_ever(config: &RecommendConfig, demand: Option<Arc<DemandModel>>, _id: u64) -> Left {
     let shared = Shared::with_demand(config, demand.clone()).without_choice();
-    Left { shared, ..blind(config, demand, |seen| seen) }
-}
-
-/// CPU is chosen by cost before a day was measured for containers of these classes.
-fn soon(config: &RecommendConfig, demand: Option<Arc<DemandModel>>, classes: &'static [Class]) -> Left {
-    let shared = Shared::with_demand(config, demand.clone()).choosing_soon_for(classes);
     Left { shared, ..blind(config, demand, |seen| seen) }
 }
 

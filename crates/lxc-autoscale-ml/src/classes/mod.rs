@@ -44,10 +44,6 @@ impl Class {
     /// All of them.
     pub const ALL: [Self; 5] = [Self::Idle, Self::Steady, Self::Bursty, Self::Periodic, Self::Growing];
 
-    /// The classes whose machines showed in their first hours what suits their CPU, so that nobody must wait for a day:
-    /// what is idle or bursty so far may be otherwise later in the day. `cargo xtask bench ablation` compares them.
-    pub const SHOW_SOON: &[Self] = &[Self::Steady];
-
     /// The name for these traits: the first of growing, periodic, idle and bursty that applies, otherwise steady.
     pub fn of_traits(traits: &Traits) -> Self {
         match traits {

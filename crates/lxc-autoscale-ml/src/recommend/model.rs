@@ -57,11 +57,10 @@ pub struct ContainerModel {
     kind: Kind,
 }
 
-/// What kind of container it is, found anew every [`KIND_STEPS`] where somebody may ask, and every hour on the first day.
+/// What kind of container it is, found anew every [`KIND_STEPS`] where somebody may ask.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 struct Kind {
-    /// The step before which it was found.
-    before: Option<i64>,
+    period: Option<i64>,
     class: Option<Class>,
 }
 
@@ -126,11 +125,7 @@ impl ContainerModel {
             let forecast = learnt.outlook.as_ref().and_then(|outlook| outlook.forecast.as_ref());
             learnt.standing.is_some().then(|| Opinion::of(&learnt.experts, forecast))
         };
-        // Those of memory, and of a container that is known for a day, are chosen by cost whatever its class.
-        let is_first_day = self.is_in_first_day();
-        let soon = self.kind.class.filter(|class| is_first_day && self.shared.is_known_soon(*class));
-        let cpu = of(&self.cpu).map(|opinion| Opinion { like: soon, ..opinion });
-        Opinions { cpu, memory: of(&self.memory) }
+        Opinions { cpu: of(&self.cpu), memory: of(&self.memory) }
     }
 
     /// When the container was last observed.
@@ -152,11 +147,6 @@ impl ContainerModel {
         let at_seconds = at.as_second();
         let shared = Arc::clone(&self.shared);
         let config = shared.config();
-        // Later it has no effect, and need not be found out where nobody asks.
-        if self.is_in_first_day() {
-            self.look_at_kind();
-        }
-        let class = self.kind.class;
         if let Some(CpuDemand { demand, sure }) = self.cpu_recovery.demand(observation) {
             let counts = self.cpu.observe(at_seconds, seconds, demand, CPU);
             // What is merely tried is found out again within minutes, and no habit.
@@ -166,7 +156,7 @@ impl ContainerModel {
             // A burst of two seconds may wait; what a limit cuts off has waited already.
             let counts = if demand.fact == Fact::LastUse { counts } else { demand.value };
             let headroom = 1.0 + config.cpu_headroom_percent / 100.0;
-            self.cpu.consult(at_seconds, seconds, counts, headroom, &cpu_panel(&shared, class));
+            self.cpu.consult(at_seconds, seconds, counts, headroom, &cpu_panel(&shared));
         }
         if let Some((demand, used)) = memory_demand(config, observation).zip(observation.memory_used_mib) {
             self.memory.observe(at_seconds, seconds, demand, MEMORY);
@@ -211,25 +201,20 @@ impl ContainerModel {
         self.memory.weekly().is_some()
     }
 
-    /// Finds out what kind of container it is, where that was not done since the quarter of a day (on its first day: the
-    /// hour) began in which it was observed last: by what it did before, so that it is the same whenever it is looked at.
+    /// Finds out what kind of container it is, where that was not done since the quarter of a day began in which it was
+    /// observed last: by what it did before, so that it is the same whenever it is looked at.
     pub fn look_at_kind(&mut self) {
         let Some(last) = self.last else { return };
-        let every = if self.is_in_first_day() { HOUR_STEPS } else { KIND_STEPS };
-        let before = step_of(last.as_second()).div_euclid(every) * every;
-        if self.kind.before == Some(before) {
+        let period = step_of(last.as_second()).div_euclid(KIND_STEPS);
+        if self.kind.period == Some(period) {
             return;
         }
         let class = {
-            let past = |learnt: &Learnt| learnt.series.window_of(before - 1, KEPT_STEPS - KIND_STEPS);
+            let until = period * KIND_STEPS - 1;
+            let past = |learnt: &Learnt| learnt.series.window_of(until, KEPT_STEPS - KIND_STEPS);
             Class::of(&past(&self.cpu), &past(&self.memory))
         };
-        self.kind = Kind { before: Some(before), class };
-    }
-
-    /// Whether its CPU was measured for less than a day.
-    fn is_in_first_day(&self) -> bool {
-        self.cpu.known_seconds() < FIRST_DAY_SECONDS
+        self.kind = Kind { period: Some(period), class };
     }
 
     /// What was observed last was unusual: it counts for the present, and for the season once it comes again or lasts.
@@ -310,5 +295,3 @@ impl ContainerModel {
 
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod young_tests;

@@ -6,7 +6,6 @@ use serde::{Deserialize, Serialize};
 
 use super::experts::{self, Expert};
 use super::selector::Selector;
-use crate::classes::Class;
 use crate::decide::Resource;
 use crate::forecast::Quantiles;
 
@@ -34,10 +33,6 @@ pub struct Opinion {
     /// hour (memory) does not exceed with that probability. Empty if there is none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub forecast: Vec<(f64, f64)>,
-    /// The class whose containers show what suits them in their first hours, if an expert is chosen for that reason before
-    /// a day was measured.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub like: Option<Class>,
 }
 
 impl Opinions {
@@ -57,7 +52,7 @@ impl Opinion {
         let (held, cost) = selector.standings().map(|(held, cost)| (held.map(digits), digits(cost))).unzip();
         let points = forecast.map(Quantiles::points).unwrap_or_default();
         let forecast = points.iter().map(|(level, value)| (digits(*level), digits(*value))).collect();
-        Self { followed: selector.followed(), held, cost, forecast, like: None }
+        Self { followed: selector.followed(), held, cost, forecast }
     }
 
     /// How much more an expert has cost than the cheapest, in percent; `None` if nothing was charged yet.

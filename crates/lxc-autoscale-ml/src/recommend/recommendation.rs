@@ -95,8 +95,8 @@ pub struct WeeklyPeak {
 }
 
 /// A daily pattern does not show before a day was measured: until then experts are not chosen by cost (choosing from
-/// the start costs a young container 1.0 % more, `cargo xtask bench ablation`) except for the CPU of those whose class
-/// shows it soon, and a forecast alone is no reason for more memory.
+/// the start costs a young container 0.9 % more, `cargo xtask bench ablation`), and a forecast alone is no reason for
+/// more memory.
 pub const FIRST_DAY_SECONDS: u64 = 86_400;
 
 /// One number that was considered.

@@ -7,7 +7,6 @@ use jiff::tz::TimeZone;
 
 use super::config::RecommendConfig;
 use super::recommendation::FIRST_DAY_SECONDS;
-use crate::classes::Class;
 use crate::forecast::{DemandModel, ModelError};
 
 /// What the models of all containers share.
@@ -16,7 +15,6 @@ pub struct Shared {
     config: RecommendConfig,
     demand: Option<Arc<DemandModel>>,
     first_choice_seconds: f64,
-    soon: &'static [Class],
     prepares_daily: bool,
     prepares_weekly: bool,
     zone: TimeZone,
@@ -70,16 +68,8 @@ impl Shared {
     /// With this demand model; without one, sizes are based on peaks alone.
     pub fn with_demand(config: &RecommendConfig, demand: Option<Arc<DemandModel>>) -> Self {
         let (first_choice_seconds, zone) = (FIRST_DAY_SECONDS as f64, TimeZone::UTC);
-        let (prepares_daily, prepares_weekly, soon) = (true, true, Class::SHOW_SOON);
-        Self {
-            config: config.clone(),
-            demand,
-            first_choice_seconds,
-            soon,
-            prepares_daily,
-            prepares_weekly,
-            zone,
-        }
+        let (prepares_daily, prepares_weekly) = (true, true);
+        Self { config: config.clone(), demand, first_choice_seconds, prepares_daily, prepares_weekly, zone }
     }
 
     /// The same with the time zone that people and timers follow; the default is UTC.
@@ -98,21 +88,14 @@ impl Shared {
     /// by cost.
     #[must_use]
     pub fn without_choice(&self) -> Self {
-        Self { first_choice_seconds: f64::INFINITY, soon: &[], ..self.clone() }
-    }
-
-    /// The same, but only the CPU of containers of these classes is chosen for before a day was measured. For benchmarks:
-    /// it shows the gain from heeding the class.
-    #[must_use]
-    pub fn choosing_soon_for(&self, classes: &'static [Class]) -> Self {
-        Self { soon: classes, ..self.clone() }
+        Self { first_choice_seconds: f64::INFINITY, ..self.clone() }
     }
 
     /// The same, but experts are chosen by cost from the start. For benchmarks: it shows the gain from waiting for a
     /// day.
     #[must_use]
     pub fn choosing_at_once(&self) -> Self {
-        Self { first_choice_seconds: 0.0, soon: &[], ..self.clone() }
+        Self { first_choice_seconds: 0.0, ..self.clone() }
     }
 
     /// The same, but what comes each day is left to the experts. For benchmarks: it shows the gain from preparing for it.
@@ -155,15 +138,5 @@ impl Shared {
     /// How long a resource must be measured before another expert may be chosen.
     pub(super) fn first_choice_seconds(&self) -> f64 {
         self.first_choice_seconds
-    }
-
-    /// The same for the CPU of a container of this class: what similar machines were like says how soon it is known.
-    pub(super) fn first_cpu_choice_seconds(&self, class: Option<Class>) -> f64 {
-        if class.is_some_and(|class| self.is_known_soon(class)) { 0.0 } else { self.first_choice_seconds }
-    }
-
-    /// Whether containers of this class show what suits their CPU before a day was measured.
-    pub(super) fn is_known_soon(&self, class: Class) -> bool {
-        self.soon.contains(&class)
     }
 }

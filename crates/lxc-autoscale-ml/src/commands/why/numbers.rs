@@ -223,11 +223,7 @@ fn show_opinion(kind: Resource, opinion: &Opinion, names: &[String], out: &mut i
         let held = amount(kind, opinion.held.get(place).copied().flatten());
         table.row(vec![format!("  {star} {name}"), held, regret]);
     }
-    table.write(out)?;
-    match opinion.like {
-        Some(class) => writeln!(out, "      chosen before a day is known, like for other {class} containers"),
-        None => Ok(()),
-    }
+    table.write(out)
 }
 
 fn show_changes(

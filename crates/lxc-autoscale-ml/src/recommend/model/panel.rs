@@ -2,7 +2,6 @@
 
 use jiff::tz::TimeZone;
 
-use crate::classes::Class;
 use crate::forecast::ResourceModel;
 use crate::recommend::config::RecommendConfig;
 use crate::recommend::experts::{self, Expert, View};
@@ -55,7 +54,7 @@ pub(super) struct Panel<'a> {
     pub(super) restless: Option<(f64, f64)>,
 }
 
-pub(super) fn cpu_panel(shared: &Shared, class: Option<Class>) -> Panel<'_> {
+pub(super) fn cpu_panel(shared: &Shared) -> Panel<'_> {
     Panel {
         experts: &experts::CPU,
         wish: |expert, view| expert.cpu(view),
@@ -64,7 +63,7 @@ pub(super) fn cpu_panel(shared: &Shared, class: Option<Class>) -> Panel<'_> {
         demand_model: shared.demand().map(|model| &model.cpu),
         prices: experts::cpu_prices(shared.config()),
         movement: experts::CPU_MOVEMENT,
-        first_choice_seconds: shared.first_cpu_choice_seconds(class),
+        first_choice_seconds: shared.first_choice_seconds(),
         zone: shared.zone(),
         daily: shared.prepares_daily().then_some(CPU_HABIT),
         weekly_ahead_steps: shared.prepares_weekly().then_some(CPU_WEEKLY_STEPS),
