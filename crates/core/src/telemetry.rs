@@ -12,7 +12,8 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use file_rotate::compression::Compression;
 use file_rotate::suffix::AppendCount;
@@ -144,7 +145,57 @@ struct WrittenLogging {
     backup_count: Option<usize>,
 }
 
-/// Sets up logging for the whole process.
+/// The log file of a running daemon: whether its lines reach it.
+#[derive(Clone, Debug, Default)]
+pub struct LogFile {
+    /// Absent if no file is configured.
+    state: Option<Arc<LogFileState>>,
+}
+
+#[derive(Debug)]
+struct LogFileState {
+    path: PathBuf,
+    /// Read before each change, so that a line that is written costs no lock.
+    is_failing: AtomicBool,
+    why: Mutex<String>,
+}
+
+impl LogFile {
+    /// Whether the last line could be written; `None` if no file is configured.
+    pub fn is_writable(&self) -> Option<bool> {
+        Some(!self.state.as_ref()?.is_failing.load(Ordering::Relaxed))
+    }
+
+    /// Why it cannot be written, as a sentence; `None` if it can.
+    pub fn trouble(&self) -> Option<String> {
+        let state = self.state.as_ref().filter(|state| state.is_failing.load(Ordering::Relaxed))?;
+        let why = state.why.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(format!("the log file `{}` cannot be written: {why}", state.path.display()))
+    }
+}
+
+impl LogFileState {
+    fn new(path: &Path) -> Arc<Self> {
+        let (path, why) = (path.to_owned(), Mutex::default());
+        Arc::new(Self { path, is_failing: AtomicBool::new(false), why })
+    }
+
+    fn note(&self, result: Result<(), &io::Error>) {
+        match result {
+            Ok(()) => {
+                if self.is_failing.load(Ordering::Relaxed) {
+                    self.is_failing.store(false, Ordering::Relaxed);
+                }
+            }
+            Err(error) => {
+                *self.why.lock().unwrap_or_else(PoisonError::into_inner) = error.to_string();
+                self.is_failing.store(true, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+/// Sets up logging for the whole process; returns the log file, for those who ask how the daemon is.
 ///
 /// `RUST_LOG`, if set, overrides the level (for instance `RUST_LOG=lxc_monitor=trace`).
 ///
@@ -153,10 +204,19 @@ struct WrittenLogging {
 ///
 /// # Errors
 /// [`TelemetryError::AlreadySetUp`].
-pub fn init(config: &LoggingConfig) -> Result<(), TelemetryError> {
+pub fn init(config: &LoggingConfig) -> Result<LogFile, TelemetryError> {
     let (file, trouble) = match RotatingFile::wanted(config) {
         Ok(file) => (file, None),
         Err(error) => (None, Some(error)),
+    };
+    let state = match (&file, &trouble) {
+        (Some(file), _) => Some(Arc::clone(&file.state)),
+        (None, Some(TelemetryError::OpenFile { path, source })) => {
+            let state = LogFileState::new(path);
+            state.note(Err(source));
+            Some(state)
+        }
+        (None, _) => None,
     };
     let layers = match config.format {
         Format::Text => text_layer(io::stdout).and_then(file.map(text_layer)).boxed(),
@@ -169,7 +229,7 @@ pub fn init(config: &LoggingConfig) -> Result<(), TelemetryError> {
     if let Some(trouble) = trouble {
         tracing::error!("{}; until the next start, the log is on standard output only", ErrorChain(&trouble));
     }
-    Ok(())
+    Ok(LogFile { state })
 }
 
 /// The filter that `rust_log` asks for; the level, if it is empty or cannot be parsed.
@@ -231,7 +291,10 @@ where
 }
 
 /// A log file that starts again when it reaches its size limit, and keeps a limited number of old files.
-struct RotatingFile(Mutex<FileRotate<AppendCount>>);
+struct RotatingFile {
+    file: Mutex<FileRotate<AppendCount>>,
+    state: Arc<LogFileState>,
+}
 
 impl RotatingFile {
     /// The file that is configured, if any.
@@ -253,7 +316,7 @@ impl RotatingFile {
             Compression::None,
             None,
         );
-        Ok(Self(Mutex::new(rotate)))
+        Ok(Self { file: Mutex::new(rotate), state: LogFileState::new(&config.file) })
     }
 }
 
@@ -279,19 +342,25 @@ impl<'a> MakeWriter<'a> for RotatingFile {
 
     fn make_writer(&'a self) -> RotatingFileGuard<'a> {
         // After a panic while a line was written, the file is still usable.
-        RotatingFileGuard(self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        let file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        RotatingFileGuard { file, state: &self.state }
     }
 }
 
-struct RotatingFileGuard<'a>(std::sync::MutexGuard<'a, FileRotate<AppendCount>>);
+struct RotatingFileGuard<'a> {
+    file: std::sync::MutexGuard<'a, FileRotate<AppendCount>>,
+    state: &'a LogFileState,
+}
 
 impl io::Write for RotatingFileGuard<'_> {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        self.0.write(buffer)
+        let written = self.file.write(buffer);
+        self.state.note(written.as_ref().map(|_| ()));
+        written
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
+        self.file.flush()
     }
 }
 

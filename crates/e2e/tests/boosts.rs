@@ -85,6 +85,8 @@ fn a_boost_is_respected_while_it_lasts_and_an_undo_for_a_day() {
     let demo = Demo::start();
     let (path, first) = (demo.directory.path(), demo.first);
     let ask = |method: &str, route: &str, body: Value| demo.ask(method, route, &body);
+    let answer = ask("GET", "/resource/lxc/why?vm_id=101", Value::Null);
+    assert_eq!(answer["kind_of_load"]["name"], "idle", "{answer:#}");
 
     let boosts = ask("POST", "/boost", json!({"vm_id": 101, "memory": 3072, "minutes": 60}));
     let base = boosts[0]["base"].as_f64().unwrap();

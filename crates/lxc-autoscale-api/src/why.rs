@@ -8,8 +8,9 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use lxc_autoscale_core::Vmid;
-use lxc_autoscale_core::api::EXIT_NOTHING_KNOWN;
+use lxc_autoscale_core::api::{EXIT_NOTHING_KNOWN, KindOfLoad};
+use lxc_autoscale_core::{ErrorChain, Vmid};
+use serde::Deserialize;
 use serde_json::Value;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -78,5 +79,23 @@ impl Turns {
             return Err(WhyError::NothingKnown { said: said.complaint() });
         }
         Ok(said.report()?)
+    }
+}
+
+/// The kind of load that an explanation names: it is in the explanation itself, or in the first of the past decisions
+/// that were made with it.
+pub fn kind_of_load(vmid: Vmid, explanation: &Value) -> Option<KindOfLoad> {
+    let named = |told: &'_ Value| told.get("kind_of_load").cloned();
+    let told = match explanation {
+        Value::Array(decisions) => decisions.iter().find_map(named),
+        present => named(present),
+    }?;
+    // A program of another version may say it otherwise; its explanation is as good as before.
+    match KindOfLoad::deserialize(told) {
+        Ok(kind) => Some(kind),
+        Err(error) => {
+            tracing::warn!(%vmid, error = %ErrorChain(&error), "the ml daemon's program names no readable kind of load");
+            None
+        }
     }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::classes::Class;
 use crate::decide::{
     Allocation, AnomalyScore, CpuControl, Decision, Decisions, LastChanges, Mode, NodeSituation, Obstacles,
     Policy, Situation, decide,
@@ -172,6 +173,12 @@ impl Replayed {
     /// Its learnt model.
     pub fn model(&self) -> &ContainerModel {
         &self.model
+    }
+
+    /// What kind of load it is by now.
+    pub fn class(&mut self) -> Option<Class> {
+        self.model.look_at_kind();
+        self.model.class()
     }
 
     /// Learns from an observation.

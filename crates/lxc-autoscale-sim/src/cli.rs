@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand, ValueEnum};
 use lxc_autoscale_core::{ErrorChain, Mebibytes};
 
-use crate::commands::{DemoArgs, RunArgs, ServeRestArgs};
+use crate::commands::{DemoArgs, RunArgs, ServeRestArgs, directory};
 use crate::node::{self, CgroupVersion, NodeLayout, NodeSettings};
 use crate::pve::{Machine, Terminal, pct, pvesh};
 use crate::rest::pveum;
@@ -17,7 +17,7 @@ use crate::rest::pveum;
 #[command(name = "lxc-autoscale-sim", version)]
 pub struct Cli {
     /// Root directory of the node
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = directory())]
     pub node: Option<PathBuf>,
     /// What to do
     #[command(subcommand)]

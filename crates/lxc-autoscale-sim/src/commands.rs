@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use clap::builder::{PathBufValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use lxc_autoscale_core::ErrorChain;
 
@@ -18,7 +19,7 @@ use crate::workload::{FASTEST, is_speed};
 #[derive(Debug, Args)]
 pub struct RunArgs {
     /// Directory of the node (`node`) and its commands (`bin`); created if it does not exist
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = directory())]
     pub dir: PathBuf,
     /// Cgroup version of a new node; an existing node keeps its own
     #[arg(long, value_enum)]
@@ -57,7 +58,7 @@ pub struct DemoArgs {
     #[arg(long, value_name = "P", value_parser = clap::value_parser!(u16).range(1..))]
     pub api_port: Option<u16>,
     /// Keep all files in this directory instead of a temporary one
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = directory())]
     pub dir: Option<PathBuf>,
     /// Policies for the ml daemon: TOML with `[policy.NAME]` and `[shadow.NAME]` tables
     #[arg(long, value_name = "FILE")]
@@ -68,6 +69,11 @@ pub struct DemoArgs {
     /// How much faster than real time the simulated workloads run
     #[arg(long, value_name = "F", default_value_t = 10.0, value_parser = speed)]
     pub speed: f64,
+}
+
+/// Makes the path of a directory absolute: links and scripts in a node hold it, and are used from elsewhere.
+pub(crate) fn directory() -> impl TypedValueParser<Value = PathBuf> {
+    PathBufValueParser::new().try_map(std::path::absolute)
 }
 
 /// Parses the speed-up of the workloads, so that a wrong one is refused before anything is created.
@@ -95,7 +101,7 @@ pub struct ServeRestArgs {
     #[arg(long, value_name = "FILE")]
     pub log: Option<PathBuf>,
     /// Root directory of another node of the same cluster; may be given more than once
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = directory())]
     pub other: Vec<PathBuf>,
 }
 

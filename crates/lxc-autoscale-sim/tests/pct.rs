@@ -299,3 +299,31 @@ fn options_that_wait_come_into_force_at_the_next_start() {
     let config = node.read("etc/pve/lxc/100.conf");
     assert!(config.contains("ostype: alpine") && !config.contains("[pve:pending]"), "{config}");
 }
+
+/// The links of a node lead somewhere wherever it is started from.
+#[test]
+fn a_relative_directory_makes_no_dangling_links() {
+    fn dangling(directory: &Path, found: &mut Vec<std::path::PathBuf>) {
+        for entry in fs::read_dir(directory).unwrap() {
+            let entry = entry.unwrap();
+            let kind = entry.file_type().unwrap();
+            if kind.is_symlink() && !entry.path().exists() {
+                found.push(entry.path());
+            } else if kind.is_dir() {
+                dangling(&entry.path(), found);
+            }
+        }
+    }
+    let scratch = tempfile::tempdir().unwrap();
+    let run = Command::new(env!("CARGO_BIN_EXE_lxc-autoscale-sim"))
+        .args(["run", "--dir", "nodes/one", "--seconds", "0"])
+        .current_dir(scratch.path())
+        .output()
+        .unwrap();
+    assert!(run.status.success(), "{run:?}");
+    let said = String::from_utf8(run.stdout).unwrap();
+    assert!(said.contains(&format!("runs in {}/nodes/one/node;", scratch.path().display())), "{said}");
+    let mut found = Vec::new();
+    dangling(scratch.path(), &mut found);
+    assert_eq!(found, [""; 0].map(std::path::PathBuf::from));
+}

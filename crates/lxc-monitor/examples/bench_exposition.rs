@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use lxc_autoscale_core::Vmid;
 use lxc_autoscale_core::exposition::Format;
 use lxc_autoscale_core::snapshot::{ContainerRecords, Snapshot};
-use lxc_monitor::exporter::page::{Cycle, Exposition, Page};
+use lxc_monitor::exporter::page::{Cycle, Exposition, Identities, Page};
 
 const FULL: &str = include_str!("../src/exporter/testdata/full.json");
 /// Scrapes to average.
@@ -31,7 +31,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let held_kib = resident_kib()?;
 
     let interval = Duration::from_mins(1);
-    let cycle = Cycle { snapshot, kept: None, is_written: true, interval };
+    let cycle = Cycle { snapshot, stopped: Identities::default(), kept: None, is_written: true, interval };
     let page = Page::empty(Timestamp::now(), interval).after(cycle, interval);
     let begun = Instant::now();
     let (mut bytes, mut samples, mut slowest) = (0, 0, Duration::ZERO);

@@ -159,8 +159,8 @@ impl Cli {
         let outcome = runtime.block_on(async {
             match &self.command {
                 Command::Run => {
-                    telemetry::init(&config.logging)?;
-                    daemon::run(&self.config, config).await?;
+                    let log = telemetry::init(&config.logging)?;
+                    daemon::run(&self.config, config, log).await?;
                     Ok(Outcome::Success)
                 }
                 Command::History(args) => {

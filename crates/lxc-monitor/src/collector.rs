@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use lxc_autoscale_core::container_config::ContainerConfig;
 use lxc_autoscale_core::snapshot::{
     ContainerRecord, ContainerRecords, NodeRecord, SCHEMA_VERSION, Snapshot, Summary,
 };
@@ -289,6 +290,18 @@ impl Collector {
                 Snapshot { containers: ContainerRecords::new(), summary }
             }
         }
+    }
+
+    /// How these containers, in the order of their ids, were configured when that was read last.
+    pub fn configurations_of<'a>(
+        &'a self,
+        containers: &'a [Vmid],
+    ) -> impl Iterator<Item = (Vmid, Arc<ContainerConfig>)> + 'a {
+        let mut next = 0;
+        containers.iter().filter_map(move |vmid| {
+            let stored = self.inventory.configuration_at(*vmid, &mut next).ok().flatten()?;
+            Some((*vmid, stored))
+        })
     }
 
     /// Reads what Proxmox stores, looks at the node, and finds out which containers there are; usually all on one thread.

@@ -13,14 +13,16 @@ use lxc_autoscale_core::metrics_file::trust::Believed;
 use lxc_autoscale_core::metrics_file::{MetricsReader, WriteError};
 use lxc_autoscale_core::service::{self, Heartbeat, Wake};
 use lxc_autoscale_core::snapshot::Snapshot;
+use lxc_autoscale_core::telemetry::LogFile;
 use lxc_autoscale_core::{ErrorChain, config};
 
 use crate::alerts::Alerts;
 use crate::anomaly::AnomalyWatch;
+use crate::claims::{ClaimError, Claims};
 use crate::collector::Collector;
 use crate::config::MonitorConfig;
 use crate::exporter::Exporter;
-use crate::exporter::page::Cycle;
+use crate::exporter::page::{Cycle, Identities};
 use crate::history::History;
 use crate::output::Output;
 use crate::usage;
@@ -34,6 +36,9 @@ pub enum DaemonError {
     /// The exchange file belongs to another monitor.
     #[error(transparent)]
     Output(#[from] WriteError),
+    /// What it keeps belongs to another monitor.
+    #[error(transparent)]
+    Claim(#[from] ClaimError),
 }
 
 /// The running daemon.
@@ -54,6 +59,7 @@ struct Work {
 /// What completes a snapshot, keeps it and serves it.
 #[derive(Debug)]
 struct Sinks {
+    claims: Claims,
     output: Output,
     anomalies: AnomalyWatch,
     alerts: Alerts,
@@ -65,8 +71,8 @@ struct Sinks {
 ///
 /// # Errors
 /// [`DaemonError`] when it cannot start; nothing that happens later ends it.
-pub async fn run(config_path: &Path, config: MonitorConfig) -> Result<(), DaemonError> {
-    let (sinks, mut collector) = (Sinks::open(&config)?, Collector::new(&config));
+pub async fn run(config_path: &Path, config: MonitorConfig, log: LogFile) -> Result<(), DaemonError> {
+    let (sinks, mut collector) = (Sinks::open(&config, log)?, Collector::new(&config));
     if let Some(newest) = newest_record(&config) {
         collector.go_on_from(&newest);
     }
@@ -112,7 +118,8 @@ impl Daemon {
         let interval = self.config.interval();
         self.apart(move |work| {
             let snapshot = work.collector.cycle();
-            work.sinks.take(snapshot, interval);
+            let stopped = work.collector.configurations_of(&snapshot.summary.stopped_containers).collect();
+            work.sinks.take(snapshot, stopped, interval);
         })
         .await;
     }
@@ -129,46 +136,59 @@ impl Daemon {
         }
     }
 
-    /// Takes over the configuration as it stands in the file now; a wrong one changes nothing.
+    /// Takes over the configuration as it stands in the file now; one that is wrong, or wants what another monitor writes,
+    /// changes nothing.
     async fn reload(&mut self, heartbeat: &mut Heartbeat) {
         service::notify_reloading();
         match config::load::<MonitorConfig>(&self.config_path) {
-            Ok(config) => {
-                if config.logging != self.config.logging {
-                    tracing::warn!("changes of [logging] take effect at the next start");
-                }
-                if config.interval() != self.config.interval() {
-                    heartbeat.set_period(config.interval());
-                }
-                self.config = config.clone();
-                self.apart(move |work| {
-                    work.collector.reconfigure(&config);
-                    work.sinks.reconfigure(&config);
-                })
-                .await;
-                tracing::info!("read the configuration `{}` again", self.config_path.display());
-            }
+            Ok(config) => self.take_over(config, heartbeat).await,
             Err(error) => tracing::error!("{}; the settings stay as they were", ErrorChain(&error)),
         }
         service::notify_ready();
     }
+
+    async fn take_over(&mut self, config: MonitorConfig, heartbeat: &mut Heartbeat) {
+        let new = config.clone();
+        let taken = self.apart(move |work| {
+            work.sinks.claims.add(&new)?;
+            work.collector.reconfigure(&new);
+            work.sinks.reconfigure(&new);
+            work.sinks.claims.keep_only(&new);
+            Ok::<(), ClaimError>(())
+        });
+        if let Err(error) = taken.await {
+            tracing::error!("{}; the settings stay as they were", ErrorChain(&error));
+            return;
+        }
+        if config.logging != self.config.logging {
+            tracing::warn!("changes of [logging] take effect at the next start");
+        }
+        if config.interval() != self.config.interval() {
+            heartbeat.set_period(config.interval());
+        }
+        self.config = config;
+        tracing::info!("read the configuration `{}` again", self.config_path.display());
+    }
 }
 
 impl Sinks {
-    fn open(config: &MonitorConfig) -> Result<Self, WriteError> {
-        // First the lock of the exchange file: the state belongs to one monitor.
+    fn open(config: &MonitorConfig, log: LogFile) -> Result<Self, DaemonError> {
+        // First the locks, that of the exchange file among them: all of it belongs to one monitor.
         let output = Output::open(&config.output)?;
+        let mut claims = Claims::default();
+        claims.add(config)?;
         Ok(Self {
+            claims,
             output,
             anomalies: AnomalyWatch::open(&config.anomaly),
             alerts: Alerts::open(config),
             history: History::start(&config.history, config.output.file.clone(), config.interval()),
-            exporter: Exporter::start(&config.exporter, config.interval()),
+            exporter: Exporter::start(&config.exporter, config.interval(), log),
         })
     }
 
     /// Takes what a cycle measured; the log tells of it when all is done.
-    fn take(&mut self, mut snapshot: Snapshot, interval: Duration) {
+    fn take(&mut self, mut snapshot: Snapshot, stopped: Identities, interval: Duration) {
         self.anomalies.annotate(&mut snapshot);
         self.alerts.apply(&mut snapshot);
         let measured = describe(&snapshot);
@@ -177,7 +197,7 @@ impl Sinks {
         self.history.record(&snapshot);
         let is_written = written.is_ok();
         let kept = written.as_ref().ok().and_then(Option::clone);
-        self.exporter.publish(Cycle { snapshot, kept, is_written, interval });
+        self.exporter.publish(Cycle { snapshot, stopped, kept, is_written, interval });
         match written {
             Ok(_) => {
                 tracing::info!("{measured}");

@@ -95,11 +95,19 @@ pub fn of_container(version: CgroupVersion, record: &ContainerRecord) -> Vec<Ker
             ),
         );
     }
+    let is_of_processes = record.io_stats.is_some_and(|io| io.read_ops.is_none());
     found.say(
-        record.io_stats.is_some_and(|io| io.read_ops.is_none()),
+        is_of_processes && record.io_devices.is_empty(),
         &["io_stats.read_ops", "io_stats.write_ops", "io_devices"],
         "the kernel counts no block I/O for the group (cgroup version 1 since Linux 6.10); the sectors are those of \
          the container's processes",
+    );
+    found.say(
+        is_of_processes && !record.io_devices.is_empty(),
+        &["io_stats.read_ops", "io_stats.write_ops"],
+        "the sectors are those of the container's processes, which have no number of operations: the kernel began to \
+         count block I/O for the group only later, in `io_devices`; the sectors are taken from there when the monitor \
+         starts anew",
     );
     found.say(
         version == CgroupVersion::V1 && record.io_stats.is_some_and(|io| io.read_ops.is_some()),
@@ -172,7 +180,9 @@ pub fn of_node(record: &NodeRecord) -> Vec<KernelGap> {
 
 #[cfg(test)]
 mod tests {
-    use lxc_autoscale_core::snapshot::{IoStats, MemoryEvents, MemorySwapEvents, Paging, PidsEvents};
+    use lxc_autoscale_core::snapshot::{
+        DeviceIo, IoStats, MemoryEvents, MemorySwapEvents, Paging, PidsEvents,
+    };
 
     use super::*;
     use crate::clock;
@@ -221,6 +231,24 @@ mod tests {
         check(CgroupVersion::V2, &unread, &["pids_events"]);
         unread.missing.insert("pids_events", "permission denied".into());
         check(CgroupVersion::V2, &unread, &[]);
+    }
+
+    #[test]
+    fn devices_that_count_beside_the_processes_are_not_said_to_be_uncounted() {
+        let mut of_processes = record();
+        of_processes.io_stats = Some(IoStats { reads: 8, writes: 8, read_ops: None, write_ops: None });
+        let why = |record: &ContainerRecord| {
+            let gaps = of_container(CgroupVersion::V2, record);
+            assert_eq!(gaps.len(), 1, "{gaps:?}");
+            (gaps[0].name(), gaps[0].why)
+        };
+        let (fields, none) = why(&of_processes);
+        assert_eq!(fields, "io_stats.read_ops, io_stats.write_ops, io_devices");
+        assert!(none.starts_with("the kernel counts no block I/O for the group"), "{none}");
+        of_processes.io_devices = [("sda".to_owned(), DeviceIo::default())].into();
+        let (fields, beside) = why(&of_processes);
+        assert_eq!(fields, "io_stats.read_ops, io_stats.write_ops");
+        assert!(!beside.contains("counts no block I/O") && beside.contains("`io_devices`"), "{beside}");
     }
 
     #[test]

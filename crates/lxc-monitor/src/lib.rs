@@ -5,15 +5,16 @@
 //! ([`kernel_file`] below them all, [`cgroup`], [`procfs`], [`block_devices`], [`network`], [`filesystem`], [`zfs`],
 //! [`topology`], combined in [`container`]); their results ([`sample`]); the record made from two of those ([`usage`],
 //! pure) and what the kernel does not provide ([`kernel_gaps`]); the cycle around it ([`collector`], with [`isolation`]
-//! for reads that hang, [`kept_files`] within [`own_limit`], and [`notices`] for logging a trouble once); the metrics
-//! file ([`output`]); what survives a restart ([`state_file`]); and the commands ([`cli`], [`daemon`], [`check`], with
-//! [`mod@printable`]).
+//! for reads that hang, [`kept_files`] within [`own_limit`], and [`notices`] and [`outage`] for logging a trouble once);
+//! the metrics file ([`output`]) and the files that only one monitor may write ([`claims`]); what survives a restart
+//! ([`state_file`]); and the commands ([`cli`], [`daemon`], [`check`], with [`mod@printable`]).
 
 pub mod alerts;
 pub mod anomaly;
 pub mod block_devices;
 pub mod cgroup;
 pub mod check;
+pub mod claims;
 pub mod cli;
 pub mod clock;
 pub mod collector;
@@ -31,6 +32,7 @@ pub mod kernel_file;
 pub mod kernel_gaps;
 pub mod network;
 pub mod notices;
+pub mod outage;
 pub mod output;
 pub mod own_limit;
 pub mod own_usage;

@@ -8,8 +8,10 @@ use lxc_autoscale_core::ErrorChain;
 use lxc_autoscale_core::metrics_file::{Backlog, KeptRecord, MetricsWriter, Recovery, WriteError};
 use lxc_autoscale_core::snapshot::Snapshot;
 
+use crate::clock;
 use crate::config::OutputConfig;
-use crate::notices::{Change, Notices};
+use crate::notices::Notices;
+use crate::outage::{News, Outage};
 
 /// A file that holds less than this is too small for the interval.
 const SHORT: Duration = Duration::from_mins(10);
@@ -21,6 +23,7 @@ pub struct Output {
     writer: Option<MetricsWriter>,
     /// The snapshots from before the file could be opened.
     waiting: Backlog,
+    outage: Outage,
     notices: Notices,
 }
 
@@ -35,6 +38,7 @@ impl Output {
             config: config.clone(),
             writer: None,
             waiting: Backlog::default(),
+            outage: Outage::default(),
             notices: Notices::default(),
         };
         match output.writer() {
@@ -86,15 +90,20 @@ impl Output {
     }
 
     fn report(&mut self, error: Option<&WriteError>) {
-        match self.notices.update("output", error.map(|error| ErrorChain(error).to_string())) {
-            Change::Begun => {
-                let error = error.map(|error| ErrorChain(error).to_string()).unwrap_or_default();
-                tracing::error!("{error}; measuring goes on, and writing is tried again at each cycle");
+        let trouble = error.map(|error| ErrorChain(error).to_string());
+        let news = self.outage.update(trouble.as_deref(), clock::now().since_boot);
+        let trouble = trouble.unwrap_or_default();
+        match news {
+            News::Begun => {
+                tracing::error!("{trouble}; measuring goes on, and writing is tried again at each cycle");
             }
-            Change::Ended => {
+            News::Back => tracing::error!(
+                "{trouble}; this comes and goes, and is said to be over when every cycle of a minute was written"
+            ),
+            News::Ended => {
                 tracing::info!("the metrics file `{}` is written again", self.config.file.display());
             }
-            Change::None => {}
+            News::None => {}
         }
     }
 }

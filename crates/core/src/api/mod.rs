@@ -37,8 +37,8 @@ pub use ledger::{LedgerEntry, LedgerPage, LedgerRequest, OriginalSize, SizeOf, U
 pub use power::{Powered, ShutdownRequest};
 pub use removal::{RemovalToConfirm, VolumeInfo};
 pub use resource::{
-    Cluster, ClusterNode, ClusterStatus, ContainerSettings, EXIT_NOTHING_KNOWN, PendingSetting, RawSetting,
-    Why, WhyRequest,
+    Cluster, ClusterNode, ClusterStatus, ContainerSettings, EXIT_NOTHING_KNOWN, KindOfLoad, PendingSetting,
+    RawSetting, Why, WhyRequest,
 };
 pub use scale::{
     IncreaseStorageRequest, IncreasedStorage, Resized, ScaleCoresRequest, ScaleCpulimitRequest,

@@ -71,9 +71,23 @@ pub struct WhyRequest {
 pub struct Why {
     /// The container.
     pub vm_id: Vmid,
+    /// What kind of load it is, now or at that time; absent while that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind_of_load: Option<KindOfLoad>,
     /// The output of `lxc-autoscale-ml why ID --json`: what would be decided now, the numbers behind it, what would
     /// change it, and the last decisions; with `at`, what was decided then.
     pub explanation: Value,
+}
+
+/// The kind of load of a container, as the ml daemon classifies it. A word, not one of a closed list: the two programs
+/// may be of different versions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct KindOfLoad {
+    /// `idle`, `steady`, `bursty`, `periodic` or `growing`.
+    pub name: String,
+    /// What that means, for people.
+    pub meaning: String,
 }
 
 /// Exit code of `lxc-autoscale-ml why` if nothing is known of the container, or nothing had been decided by the given

@@ -1,6 +1,6 @@
 //! Reads the history, whether or not the monitor is writing it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -256,6 +256,23 @@ impl HistoryReader {
         let mut all = self.read_many_of(series, epoch, &[metric], period)?;
         let points = all.0.remove(&metric).unwrap_or_default();
         Ok(Points { points, damaged_blocks: all.1 })
+    }
+
+    /// The metrics that have a value of the container in a period, by number; also the number of damaged blocks.
+    ///
+    /// # Errors
+    /// [`HistoryError::Database`].
+    pub fn kept_of(
+        &self,
+        container: &SeriesInfo,
+        period: Period,
+    ) -> Result<(BTreeSet<Metric>, u64), HistoryError> {
+        let (series, epoch) = (container.series, container.epoch);
+        let (buckets, damaged) = self
+            .buckets(series, epoch, Metric::ALL, epoch.buckets_of(period))
+            .map_err(|source| self.failed(source))?;
+        let kept = buckets.into_values().flat_map(|bucket| bucket.metrics).map(|(metric, _)| metric);
+        Ok((kept.collect(), damaged))
     }
 
     fn read_many_of(

@@ -203,6 +203,7 @@ fn tells_why(node: &Node) {
 
     let why = node.run(r#"curl -X GET "http://proxmox:5000/resource/lxc/why?lxc_id=104""#);
     let now = &why["data"]["explanation"]["now"];
+    assert_eq!(why["data"].get("kind_of_load"), None, "not known from one measurement: {why}");
     let has = node.config(104).memory_mb.get();
     assert_eq!(now["inputs"]["allocation"]["memory_mib"].as_f64(), Some(has as f64), "{why}");
     assert!(now["memory"]["reason"].is_object() || now["memory"]["reason"].is_string(), "{why}");

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::held::hold;
 use super::{ActionError, changeable};
-use crate::backend::{Answer, ContainerHost, Grown, Stored};
+use crate::backend::{Afterwards, Answer, BackendError, ContainerHost, Grown, Stored};
 use crate::config::{Config, MAX_CORES, MetricsConfig};
 use crate::hundredths::Hundredths;
 use crate::invariants::{self, Refused, What};
@@ -91,7 +91,7 @@ pub async fn set_cores(
     let then = ContainerConfig { cores: Some(cores), ..stored.config.clone() };
     hold(host, journal, config, vmid, &stored, &then).await?;
     let call = host.set_cores(vmid, cores);
-    let config = change_and_read(host, journal, vmid, &stored, call).await?.1.config;
+    let config = set_and_read(host, journal, vmid, &stored, call).await?.config;
     let after = config.cores;
     if after != Some(cores) {
         let found = after.map_or("none is set".to_owned(), |cores| format!("it is {cores}"));
@@ -139,7 +139,7 @@ pub async fn set_cpulimit(
     let then = ContainerConfig { cpulimit: wanted, ..stored.config.clone() };
     hold(host, journal, config, vmid, &stored, &then).await?;
     let call = host.set_cpulimit(vmid, wanted);
-    let ((), after) = change_and_read(host, journal, vmid, &stored, call).await?;
+    let after = set_and_read(host, journal, vmid, &stored, call).await?;
     let after = after.config.cpulimit.filter(|limit| 0.0 < *limit);
     if !is_same_limit(after, wanted) {
         let found = after.map_or("none is set".to_owned(), |cores| format!("it is {cores}"));
@@ -176,7 +176,7 @@ pub async fn remove_cores(
     let then = ContainerConfig { cores: None, ..stored.config.clone() };
     hold(host, journal, config, vmid, &stored, &then).await?;
     let call = host.remove_cores(vmid);
-    let after = change_and_read(host, journal, vmid, &stored, call).await?.1.config.cores;
+    let after = set_and_read(host, journal, vmid, &stored, call).await?.config.cores;
     match after {
         None => Ok(resized(vmid, before.map(Cores::from), None, true)),
         Some(cores) => Err(not_applied(vmid, "number of cores", &format!("it is {cores}"))),
@@ -213,7 +213,7 @@ pub async fn set_memory(
     let then = ContainerConfig { memory_mb: memory, ..stored.config.clone() };
     hold(host, journal, config, vmid, &stored, &then).await?;
     let call = host.set_memory(vmid, memory);
-    let after = change_and_read(host, journal, vmid, &stored, call).await?.1.config.memory_mb;
+    let after = set_and_read(host, journal, vmid, &stored, call).await?.config.memory_mb;
     if after != memory {
         return Err(not_applied(vmid, "memory", &format!("it is {after}")));
     }
@@ -240,6 +240,7 @@ pub async fn grow_rootfs(
     let then = ContainerConfig { rootfs_mb: Some(wanted), ..stored.config.clone() };
     hold(host, journal, config, vmid, &stored, &then).await?;
     let call = host.grow_rootfs(vmid, gib);
+    let call = async { Ok((call.await?, None)) };
     let (grown_by_call, after) = change_and_read(host, journal, vmid, &stored, call).await?;
     let after = rootfs(&after);
     // Proxmox writes the size it finds after growing, which may have been rounded up.
@@ -266,17 +267,36 @@ fn refuse_pinned(vmid: Vmid, stored: &Stored) -> Result<(), ResizeRefused> {
     }
 }
 
-/// Makes a call and reads back the new state, which goes to the ledger whether the call succeeded or not.
+/// Sets a size and returns the new state, see [`change_and_read`].
+async fn set_and_read(
+    host: &dyn ContainerHost,
+    journal: &Journal,
+    vmid: Vmid,
+    before: &Stored,
+    call: Answer<'_, Afterwards>,
+) -> Result<Stored, ActionError> {
+    let call = async { call.await.map(|afterwards| ((), afterwards)) };
+    change_and_read(host, journal, vmid, before, call).await.map(|((), after)| after)
+}
+
+/// Makes a call and reads back the new state, unless the call has. The state goes to the ledger whether the call
+/// succeeded or not.
 async fn change_and_read<T>(
     host: &dyn ContainerHost,
     journal: &Journal,
     vmid: Vmid,
     before: &Stored,
-    call: Answer<'_, T>,
+    call: impl Future<Output = Result<(T, Afterwards), BackendError>>,
 ) -> Result<(T, Stored), ActionError> {
     journal.found(vmid, before, None);
-    let called = call.await;
-    let after = host.stored(vmid).await;
+    let (called, read) = match call.await {
+        Ok((done, afterwards)) => (Ok(done), afterwards),
+        Err(error) => (Err(error), None),
+    };
+    let after = match read {
+        Some(after) => Ok(after),
+        None => host.stored(vmid).await,
+    };
     if let Ok(after) = &after {
         journal.compare(vmid, &before.config, &after.config);
     }

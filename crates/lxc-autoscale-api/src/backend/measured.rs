@@ -9,7 +9,7 @@ use lxc_autoscale_core::container_config::ContainerConfig;
 use lxc_autoscale_core::{Mebibytes, Vmid};
 
 use super::watch::{Call, Standing};
-use super::{Answer, BackendError, CloneOrder, ContainerHost, Grown, Stored};
+use super::{Afterwards, Answer, BackendError, CloneOrder, ContainerHost, Grown, Stored};
 use crate::error::backend_status_and_code;
 use crate::exporter::{DONE, Instruments};
 use crate::params::SnapshotName;
@@ -87,19 +87,19 @@ impl ContainerHost for Measured {
         self.time("cluster", self.host.cluster())
     }
 
-    fn set_cores(&self, vmid: Vmid, cores: u32) -> Answer<'_, ()> {
+    fn set_cores(&self, vmid: Vmid, cores: u32) -> Answer<'_, Afterwards> {
         self.time("set_cores", self.host.set_cores(vmid, cores))
     }
 
-    fn set_cpulimit(&self, vmid: Vmid, cores: Option<f64>) -> Answer<'_, ()> {
+    fn set_cpulimit(&self, vmid: Vmid, cores: Option<f64>) -> Answer<'_, Afterwards> {
         self.time("set_cpulimit", self.host.set_cpulimit(vmid, cores))
     }
 
-    fn remove_cores(&self, vmid: Vmid) -> Answer<'_, ()> {
+    fn remove_cores(&self, vmid: Vmid) -> Answer<'_, Afterwards> {
         self.time("remove_cores", self.host.remove_cores(vmid))
     }
 
-    fn set_memory(&self, vmid: Vmid, memory: Mebibytes) -> Answer<'_, ()> {
+    fn set_memory(&self, vmid: Vmid, memory: Mebibytes) -> Answer<'_, Afterwards> {
         self.time("set_memory", self.host.set_memory(vmid, memory))
     }
 

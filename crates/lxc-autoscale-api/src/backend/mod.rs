@@ -102,6 +102,9 @@ impl fmt::Display for Opened {
 /// The return type of [`ContainerHost`]'s methods: trait objects do not support `async fn` yet.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, BackendError>> + Send + 'a>>;
 
+/// What is stored about a container after its size was set, if the back end has read it already.
+pub type Afterwards = Option<Stored>;
+
 /// The current state that Proxmox has stored about a container.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Stored {
@@ -208,14 +211,14 @@ pub trait ContainerHost: fmt::Debug + Send + Sync {
     fn snapshots(&self, vmid: Vmid) -> Answer<'_, Vec<SnapshotInfo>>;
 
     /// Sets the number of cores.
-    fn set_cores(&self, vmid: Vmid, cores: u32) -> Answer<'_, ()>;
+    fn set_cores(&self, vmid: Vmid, cores: u32) -> Answer<'_, Afterwards>;
     /// Sets the CPU limit, in cores; `None` removes it. Proxmox accepts 0 for no limit, but fails on it while the
     /// container runs.
-    fn set_cpulimit(&self, vmid: Vmid, cores: Option<f64>) -> Answer<'_, ()>;
+    fn set_cpulimit(&self, vmid: Vmid, cores: Option<f64>) -> Answer<'_, Afterwards>;
     /// Removes the number of cores: the container may use all cores of the node.
-    fn remove_cores(&self, vmid: Vmid) -> Answer<'_, ()>;
+    fn remove_cores(&self, vmid: Vmid) -> Answer<'_, Afterwards>;
     /// Sets the memory.
-    fn set_memory(&self, vmid: Vmid, memory: Mebibytes) -> Answer<'_, ()>;
+    fn set_memory(&self, vmid: Vmid, memory: Mebibytes) -> Answer<'_, Afterwards>;
     /// Replaces the tags.
     fn set_tags<'a>(&'a self, vmid: Vmid, tags: &'a [String]) -> Answer<'a, ()>;
     /// Removes the notes.

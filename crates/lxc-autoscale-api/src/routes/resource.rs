@@ -17,7 +17,7 @@ use crate::backend::{BackendError, ContainerHost};
 use crate::error::ApiError;
 use crate::extract::ApiQuery;
 use crate::state::AppState;
-use crate::why::WhyError;
+use crate::why::{self, WhyError};
 use crate::{metrics, node};
 
 pub(super) async fn container(
@@ -90,11 +90,12 @@ pub(super) async fn why(
             Ok(_) => {}
         }
     }
+    let kind_of_load = why::kind_of_load(vm_id, &explanation);
     let message = match at {
         None => format!("Why container {vm_id} has its size."),
         Some(at) => format!("The decisions about container {vm_id} at {at}."),
     };
-    Ok(success(message, Why { vm_id, explanation }))
+    Ok(success(message, Why { vm_id, kind_of_load, explanation }))
 }
 
 /// Whether the ml daemon's program has neither a current nor an earlier decision.

@@ -41,6 +41,26 @@ async fn what_the_program_says_is_handed_on() {
 }
 
 #[tokio::test]
+async fn the_kind_of_load_is_told_where_it_is_known() {
+    let steady = json!({"name": "steady", "meaning": "uses about the same all the time"});
+    let present = json!({"id": 104, "kind_of_load": steady, "decisions": []});
+    let past = json!([{"decision": {}}, {"kind_of_load": steady, "decision": {}}]);
+    let unreadable = json!({"id": 104, "kind_of_load": {"name": 3}, "decisions": []});
+    for (explanation, query, kind) in [
+        (&present, "", Some(&steady)),
+        (&past, "&at=2026-11-25T13:05:00Z", Some(&steady)),
+        (&json!({"id": 104, "decisions": []}), "", None),
+        (&json!([]), "&at=2026-11-25T13:05:00Z", None),
+        (&unreadable, "", None),
+    ] {
+        let node = node_with(&format!("cat <<'END'\n{explanation}\nEND"));
+        let reply = node.get(&format!("/resource/lxc/why?vm_id=104{query}")).await;
+        assert_eq!(reply.data().get("kind_of_load"), kind, "{reply:?}");
+        assert_eq!(&reply.data()["explanation"], explanation);
+    }
+}
+
+#[tokio::test]
 async fn what_the_program_does_not_say_is_told() {
     for (script, status, code, says) in [
         (

@@ -11,6 +11,7 @@ use lxc_autoscale_core::Vmid;
 use super::host::Host;
 use super::recording::Recording;
 use super::score::{Judge, Prices, Rules, Sums};
+use crate::classes::Class;
 use crate::decide::{Action, Decision, Policy};
 use crate::forecast::Quantiles;
 use crate::policy::{Given, Identity, InForce, PolicyBook};
@@ -70,6 +71,8 @@ pub struct Outcome {
     pub prices: Prices,
     /// The replayed time, in days.
     pub days: f64,
+    /// What kind of load it was at the end; `None` if too little is known of it.
+    pub class: Option<Class>,
 }
 
 /// A change of size.
@@ -189,7 +192,7 @@ impl Replay {
         let sums = judge.sums();
         let days = recording.steps().map(|step| step.seconds).sum::<f64>() / 86_400.0;
         let (id, name) = (recording.id, recording.name.clone());
-        Outcome { id, name, begin, changes, forecasts, sums, prices, days }
+        Outcome { id, name, begin, changes, forecasts, sums, prices, days, class: container.class() }
     }
 
     /// The policy at the beginning of the recording, and the constants of its recommendations.

@@ -11,6 +11,7 @@ pub use model::{ClassModel, Group, Scaling};
 
 use std::fmt;
 
+use lxc_autoscale_core::api::KindOfLoad;
 use serde::{Deserialize, Serialize};
 
 use self::traits::Traits;
@@ -43,6 +44,22 @@ const BURSTY: f64 = 1.1;
 impl Class {
     /// All of them.
     pub const ALL: [Self; 5] = [Self::Idle, Self::Steady, Self::Bursty, Self::Periodic, Self::Growing];
+
+    /// What the name says, for people: it completes the sentence "The container …".
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::Idle => "hardly uses any CPU",
+            Self::Steady => "uses about the same all the time",
+            Self::Bursty => "uses much more now and then than usually",
+            Self::Periodic => "uses more at the same time of each day",
+            Self::Growing => "uses more and more",
+        }
+    }
+
+    /// Name and meaning, for programs that show them.
+    pub fn kind_of_load(self) -> KindOfLoad {
+        KindOfLoad { name: self.to_string(), meaning: self.meaning().to_owned() }
+    }
 
     /// The name for these traits: the first of growing, periodic, idle and bursty that applies, otherwise steady.
     pub fn of_traits(traits: &Traits) -> Self {

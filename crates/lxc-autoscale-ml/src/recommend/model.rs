@@ -223,6 +223,11 @@ impl ContainerModel {
         self.memory.series.doubt_newest();
     }
 
+    /// What kind of container it was when that was last found out.
+    pub fn class(&self) -> Option<Class> {
+        self.kind.class
+    }
+
     /// What the container should have from `now` on.
     pub fn recommend(&self, now: Timestamp) -> Recommendation {
         #[expect(

@@ -3,7 +3,7 @@
 use std::process::{Command, Output};
 
 use jiff::{SignedDuration, Timestamp};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::node::{Container, IDLE, Node, STARVED};
 
@@ -200,6 +200,27 @@ fn why_tells_words_and_numbers() {
     assert_eq!(why["now"]["cpu"]["action"], "grow");
     assert_eq!(why["decisions"][0]["id"], 101);
     check(&run(&node, &["why", "999"]), 5, &[], "nothing is known of container 999");
+}
+
+#[test]
+fn why_names_the_kind_of_load_and_its_meaning_once_it_is_known() {
+    let node = node();
+    run(&node, &["once"]);
+    let told = |node: &Node, more: &[&str]| -> Value {
+        let output = run(node, &[&["why", "100", "--json"][..], more].concat());
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let idle = json!({"name": "idle", "meaning": "hardly uses any CPU"});
+    check(&run(&node, &["why", "100"]), 0, &["kind of load          idle: hardly uses any CPU"], "");
+    assert_eq!(told(&node, &[])["kind_of_load"], idle);
+    assert_eq!(told(&node, &["--at", "0m"])[0]["kind_of_load"], idle);
+
+    // Nothing known is not idle.
+    let mut young = Node::new(&[(100, IDLE)]);
+    young.now = Timestamp::now() - SignedDuration::from_hours(2);
+    (0..2 * 12).for_each(|_| young.record(SignedDuration::from_mins(5)));
+    check(&run(&young, &["why", "100"]), 0, &["kind of load          not known yet"], "");
+    assert_eq!(told(&young, &[]).get("kind_of_load"), None);
 }
 
 #[test]

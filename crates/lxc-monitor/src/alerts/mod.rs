@@ -37,8 +37,10 @@ use self::engine::Settings;
 use self::outcome::{Active, Outcome};
 use self::state::{State, Subject};
 use self::store::{Saved, StoreError};
+use crate::clock;
 use crate::config::MonitorConfig;
-use crate::notices::{Change, Notices};
+use crate::notices::Notices;
+use crate::outage::{News, Outage};
 use crate::state_file;
 
 /// Most notifications that wait for the queue; the oldest are dropped.
@@ -61,6 +63,7 @@ pub struct Alerts {
     is_behind: bool,
     /// The last cycle recorded in the file.
     saved_cycle: Option<RecordTime>,
+    outage: Outage,
     notices: Notices,
 }
 
@@ -83,6 +86,7 @@ impl Alerts {
             is_behind: saved.is_none(),
             saved_cycle: saved.as_ref().and_then(|saved| saved.state.last_cycle),
             now: saved.unwrap_or_default(),
+            outage: Outage::default(),
             notices: Notices::default(),
         }
     }
@@ -122,16 +126,18 @@ impl Alerts {
             return;
         }
         let result = store::save(&self.path, &self.now);
-        match self.notices.update("state", result.as_ref().err().map(|error| ErrorChain(error).to_string())) {
-            Change::Begun => {
-                let error = result.as_ref().err().map(|error| ErrorChain(error).to_string());
-                tracing::error!(
-                    "{}; alerts go on, and saving is tried again at each cycle; a restart before that may repeat some",
-                    error.unwrap_or_default()
-                );
-            }
-            Change::Ended => tracing::info!("the alerts' state `{}` is saved again", self.path.display()),
-            Change::None => {}
+        let trouble = result.as_ref().err().map(|error| ErrorChain(error).to_string());
+        let news = self.outage.update(trouble.as_deref(), clock::now().since_boot);
+        let trouble = trouble.unwrap_or_default();
+        match news {
+            News::Begun => tracing::error!(
+                "{trouble}; alerts go on, and saving is tried again at each cycle; a restart before that may repeat some"
+            ),
+            News::Back => tracing::error!(
+                "{trouble}; this comes and goes, and is said to be over when it has stayed away for a minute"
+            ),
+            News::Ended => tracing::info!("the alerts' state `{}` is saved again", self.path.display()),
+            News::None => {}
         }
         if result.is_ok() {
             self.is_behind = false;

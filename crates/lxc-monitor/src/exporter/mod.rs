@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use lxc_autoscale_core::exposition::endpoint::{self, EndpointConfig};
+use lxc_autoscale_core::telemetry::LogFile;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -40,8 +41,8 @@ impl Exporter {
     /// Begins to listen, if configured; must be called inside a tokio runtime.
     ///
     /// A failure is logged and retried: measuring matters more than being scraped.
-    pub fn start(config: &ExporterConfig, interval: Duration) -> Self {
-        let page = Page::empty(Timestamp::now(), interval);
+    pub fn start(config: &ExporterConfig, interval: Duration, log: LogFile) -> Self {
+        let page = Page { log, ..Page::empty(Timestamp::now(), interval) };
         let (page, newest_page) = watch::channel(Arc::new(page));
         let (settings, newest_settings) = watch::channel(config.clone());
         let server = tokio::spawn(endpoint::serve(newest_settings, newest_page));

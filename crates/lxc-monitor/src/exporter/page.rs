@@ -7,7 +7,8 @@ use jiff::Timestamp;
 use lxc_autoscale_core::container_config::ContainerConfig;
 use lxc_autoscale_core::exposition::{Format, Samples, Subject, endpoint};
 use lxc_autoscale_core::metrics_file::KeptRecord;
-use lxc_autoscale_core::snapshot::{ContainerRecord, Snapshot};
+use lxc_autoscale_core::snapshot::Snapshot;
+use lxc_autoscale_core::telemetry::LogFile;
 use lxc_autoscale_core::{ErrorChain, Vmid, own_process};
 
 use super::families::{self, Family, MonitorState, NewestCycle, Source};
@@ -20,7 +21,7 @@ const LEAST_STALE_AFTER: Duration = Duration::from_secs(5);
 /// Size at which a piece of the exposition is passed on.
 const PIECE_BYTES: usize = 16 << 10;
 
-/// What was last known of the configuration of each container, in the order of their ids.
+/// What was last known of the configuration of each container, measured or stopped, in the order of their ids.
 pub type Identities = Arc<[(Vmid, Arc<ContainerConfig>)]>;
 
 /// The result of the newest cycle.
@@ -28,8 +29,8 @@ pub type Identities = Arc<[(Vmid, Arc<ContainerConfig>)]>;
 pub struct Page {
     /// The newest snapshot; absent before the first cycle.
     pub snapshot: Option<Served>,
-    /// How each of its containers was configured when that was last known: by their names, which are then those of before,
-    /// the other series are joined.
+    /// How each of its containers, also of the stopped ones, was configured when that was last known: by their names, which
+    /// are then those of before, the other series are joined.
     pub identities: Identities,
     /// The end of its cycle, as time since boot: the wall clock may be set.
     pub ended_since_boot: Duration,
@@ -37,6 +38,8 @@ pub struct Page {
     pub trouble: Option<String>,
     /// The monitor itself, without values read at the scrape.
     pub monitor: MonitorState,
+    /// Its log file.
+    pub log: LogFile,
 }
 
 impl Page {
@@ -48,10 +51,12 @@ impl Page {
             interval,
             cycles: 0,
             write_failures: 0,
+            log_is_writable: None,
             newest: None,
         };
         let identities = Identities::default();
-        Self { snapshot: None, identities, ended_since_boot: Duration::ZERO, trouble: None, monitor }
+        let log = LogFile::default();
+        Self { snapshot: None, identities, ended_since_boot: Duration::ZERO, trouble: None, monitor, log }
     }
 
     /// The page after one more cycle, which ended at `ended_since_boot`.
@@ -71,12 +76,13 @@ impl Page {
         };
         let trouble = summary.node.as_ref().and_then(|node| node.missing.reason("containers"));
         let trouble = trouble.map(str::to_owned);
-        let identities = identities(&self.identities, &cycle.snapshot);
+        let identities = identities(&self.identities, &cycle.snapshot, &cycle.stopped);
         let snapshot = match cycle.kept {
             Some(record) => Served::Stored(Arc::new(Stored { record, read: Mutex::default() })),
             None => Served::InMemory(cycle.snapshot),
         };
-        Self { snapshot: Some(snapshot), identities, ended_since_boot, trouble, monitor }
+        let log = self.log.clone();
+        Self { snapshot: Some(snapshot), identities, ended_since_boot, trouble, monitor, log }
     }
 
     /// How old the newest snapshot is.
@@ -106,13 +112,15 @@ impl Page {
     }
 }
 
-/// What is known after a snapshot; the same list where nothing has changed.
-fn identities(before: &Identities, snapshot: &Snapshot) -> Identities {
+/// What is known after a snapshot, and of the containers that are stopped; the same list where nothing has changed.
+fn identities(before: &Identities, snapshot: &Snapshot, stopped: &Identities) -> Identities {
     let now = || {
-        snapshot.containers.iter().filter_map(|(vmid, record)| {
-            let stored = record.configuration.as_ref().or_else(|| identity(before, *vmid));
-            Some((*vmid, stored?))
-        })
+        let measured =
+            snapshot.containers.iter().map(|(vmid, record)| (*vmid, record.configuration.as_ref()));
+        let stopped =
+            snapshot.summary.stopped_containers.iter().map(|vmid| (*vmid, identity(stopped, *vmid)));
+        in_order(measured, stopped)
+            .filter_map(|(vmid, stored)| Some((vmid, stored.or_else(|| identity(before, vmid))?)))
     };
     let is_same = |((vmid, stored), (known, before)): ((Vmid, &Arc<ContainerConfig>), &(Vmid, _))| {
         vmid == *known && Arc::ptr_eq(stored, before)
@@ -121,6 +129,19 @@ fn identities(before: &Identities, snapshot: &Snapshot) -> Identities {
         return Arc::clone(before);
     }
     now().map(|(vmid, stored)| (vmid, Arc::clone(stored))).collect()
+}
+
+/// Containers of two kinds, each in the order of their ids, in the order of all ids.
+fn in_order<T>(
+    one: impl Iterator<Item = (Vmid, T)>,
+    other: impl Iterator<Item = (Vmid, T)>,
+) -> impl Iterator<Item = (Vmid, T)> {
+    let (mut one, mut other) = (one.peekable(), other.peekable());
+    std::iter::from_fn(move || match (one.peek(), other.peek()) {
+        (Some((first, _)), Some((second, _))) if second < first => other.next(),
+        (Some(_), _) => one.next(),
+        (None, _) => other.next(),
+    })
 }
 
 fn identity(known: &Identities, vmid: Vmid) -> Option<&Arc<ContainerConfig>> {
@@ -137,6 +158,10 @@ impl endpoint::Page for Page {
 
     fn health(&self) -> Result<(), String> {
         self.health_at(clock::now().since_boot)
+    }
+
+    fn remarks(&self) -> Vec<String> {
+        self.log.trouble().into_iter().collect()
     }
 }
 
@@ -187,6 +212,8 @@ impl Served {
 pub struct Cycle {
     /// The snapshot.
     pub snapshot: Arc<Snapshot>,
+    /// How its stopped containers are configured, as far as that is known.
+    pub stopped: Identities,
     /// A stored copy, if it need not be kept in memory.
     pub kept: Option<Arc<KeptRecord>>,
     /// Whether it is in the metrics file.
@@ -217,7 +244,11 @@ impl Exposition {
     pub fn begin(page: &Page, format: Format, since_boot: Duration, cpu_time: Duration) -> Self {
         Self {
             format,
-            monitor: MonitorState { cpu_time, ..page.monitor.clone() },
+            monitor: MonitorState {
+                cpu_time,
+                log_is_writable: page.log.is_writable(),
+                ..page.monitor.clone()
+            },
             snapshot: page.snapshot.as_ref().filter(|_| page.is_fresh(since_boot)).and_then(Served::snapshot),
             identities: Arc::clone(&page.identities),
             family: 0,
@@ -264,13 +295,19 @@ impl Exposition {
                 }
             }
             (Source::Container(read), Some(snapshot)) => {
-                return self.write_containers(snapshot, family, out, &|_, record, to| read(record, to));
+                let containers = snapshot.containers.after(self.after).map(|(vmid, record)| (*vmid, record));
+                return self.write_containers(containers, family, out, |_, record, to| read(record, to));
             }
             (Source::Identity(read), Some(snapshot)) => {
                 let node_name = node.map_or("", |node| node.name.as_str());
-                let known = Arc::clone(&self.identities);
-                return self.write_containers(snapshot, family, out, &|vmid, record, to| {
-                    let stored = record.configuration.as_ref().or_else(|| identity(&known, vmid));
+                let (known, after) = (Arc::clone(&self.identities), self.after);
+                let measured = snapshot.containers.after(after).map(|(vmid, record)| (*vmid, Some(record)));
+                let stopped = snapshot.summary.stopped_containers.iter().map(|vmid| (*vmid, None));
+                let stopped = stopped.filter(|(vmid, _)| after.is_none_or(|after| after < *vmid));
+                let containers = in_order(measured, stopped);
+                return self.write_containers(containers, family, out, |vmid, record, to| {
+                    let stored = record.and_then(|record| record.configuration.as_ref());
+                    let stored = stored.or_else(|| identity(&known, vmid));
                     read(stored.map(Arc::as_ref), node_name, to);
                 });
             }
@@ -279,21 +316,21 @@ impl Exposition {
     }
 
     /// Continues with the containers of a family until they end or the piece is full.
-    fn write_containers(
+    fn write_containers<T>(
         &mut self,
-        snapshot: &Snapshot,
+        containers: impl Iterator<Item = (Vmid, T)>,
         family: &'static Family,
         out: &mut String,
-        read: &dyn Fn(Vmid, &ContainerRecord, &mut Samples<'_>),
+        read: impl Fn(Vmid, T, &mut Samples<'_>),
     ) -> bool {
-        for (vmid, record) in snapshot.containers.after(self.after) {
+        for (vmid, container) in containers {
             if PIECE_BYTES <= out.len() {
                 return false;
             }
             let mut samples = Samples::new(out, self.format, &family.description, self.has_heading);
-            read(*vmid, record, samples.about(Subject::Container(*vmid)));
+            read(vmid, container, samples.about(Subject::Container(vmid)));
             self.has_heading = samples.has_heading();
-            self.after = Some(*vmid);
+            self.after = Some(vmid);
         }
         true
     }

@@ -3,7 +3,7 @@
 use lxc_autoscale_core::RecordTime;
 use lxc_autoscale_core::container_config::ContainerConfig;
 use lxc_autoscale_core::metrics_file::{Bounds, MetricsWriter};
-use lxc_autoscale_core::snapshot::{ContainerRecords, NodeRecord, Summary};
+use lxc_autoscale_core::snapshot::{ContainerRecord, ContainerRecords, NodeRecord, Summary};
 
 use super::*;
 
@@ -37,7 +37,7 @@ fn snapshot(n_containers: u32) -> Arc<Snapshot> {
 fn page(n_containers: u32, interval: Duration) -> Page {
     let snapshot = snapshot(n_containers);
     let started = snapshot.summary.collection_start_time.instant();
-    let cycle = Cycle { snapshot, kept: None, is_written: true, interval };
+    let cycle = Cycle { snapshot, stopped: Identities::default(), kept: None, is_written: true, interval };
     Page::empty(started, interval).after(cycle, ENDED)
 }
 
@@ -74,7 +74,13 @@ fn check_unknown(missing: &[&'static str], want_series: [bool; 2], want_health: 
         snapshot.summary.node.as_mut().unwrap().missing.insert(*field, "away".into());
     }
     let started = snapshot.summary.collection_start_time.instant();
-    let cycle = Cycle { snapshot: Arc::new(snapshot), kept: None, is_written: true, interval: INTERVAL };
+    let cycle = Cycle {
+        snapshot: Arc::new(snapshot),
+        stopped: Identities::default(),
+        kept: None,
+        is_written: true,
+        interval: INTERVAL,
+    };
     let page = Page::empty(started, INTERVAL).after(cycle, ENDED);
     let text = pieces(&page, ENDED).concat();
     let is_served = |state: &str| text.contains(&format!("lxc_monitor_containers{{state=\"{state}\"}} 0"));
@@ -103,7 +109,13 @@ fn before_the_first_cycle_there_is_only_the_monitor() {
 #[test]
 fn cycles_and_failures_add_up() {
     let first = page(1, INTERVAL);
-    let cycle = Cycle { snapshot: snapshot(1), kept: None, is_written: false, interval: INTERVAL };
+    let cycle = Cycle {
+        snapshot: snapshot(1),
+        stopped: Identities::default(),
+        kept: None,
+        is_written: false,
+        interval: INTERVAL,
+    };
     let second = first.after(cycle, ENDED);
     let text = pieces(&second, ENDED).concat();
     assert!(text.contains("\nlxc_monitor_cycles_total 2\n"), "{text}");
@@ -121,7 +133,13 @@ fn a_container_keeps_its_name_while_its_configuration_cannot_be_read() {
                 record.missing.insert("configuration", "pmxcfs hangs".into());
             }
         }
-        Cycle { snapshot: Arc::new(snapshot), kept: None, is_written: true, interval: INTERVAL }
+        Cycle {
+            snapshot: Arc::new(snapshot),
+            stopped: Identities::default(),
+            kept: None,
+            is_written: true,
+            interval: INTERVAL,
+        }
     };
     let text_after = |cycles: &[Option<&str>]| {
         let empty = Page::empty("2026-11-23T16:20:00Z".parse().unwrap(), INTERVAL);
@@ -139,6 +157,43 @@ fn a_container_keeps_its_name_while_its_configuration_cannot_be_read() {
     assert!(never.contains("lxc_container_info{id=\"lxc/100\",node=\"pve1\"} 1\n"), "{never}");
 }
 
+/// As many as fit into a piece at a time, each once, between those that are measured.
+#[test]
+fn stopped_containers_keep_their_names_in_every_piece() {
+    let mut snapshot = Arc::unwrap_or_clone(snapshot(1000));
+    let stopped = (0..1000).map(|index| Vmid::try_from(600 + 2 * index).unwrap());
+    let stopped: Vec<Vmid> = stopped.filter(|vmid| !snapshot.containers.contains_key(vmid)).collect();
+    snapshot.summary.stopped_containers = stopped.clone();
+    let known = |name: &str| {
+        let stored: Arc<ContainerConfig> = ContainerConfig::parse(&format!("hostname: {name}\n")).0.into();
+        stopped.iter().map(|vmid| (*vmid, Arc::clone(&stored))).collect::<Identities>()
+    };
+    let cycle = |stopped| Cycle {
+        snapshot: Arc::new(snapshot.clone()),
+        stopped,
+        kept: None,
+        is_written: true,
+        interval: INTERVAL,
+    };
+    let empty = Page::empty("2026-11-23T16:20:00Z".parse().unwrap(), INTERVAL);
+    let first = empty.after(cycle(known("off")), ENDED);
+    // Proxmox does not answer, and then says something else.
+    let second = first.after(cycle(Identities::default()), ENDED);
+    assert!(Arc::ptr_eq(&first.identities, &second.identities));
+    let third = second.after(cycle(known("renamed")), ENDED);
+    for (page, name) in [(&second, "off"), (&third, "renamed")] {
+        let text = pieces(page, ENDED).concat();
+        let of_name = format!(",name=\"{name}\",node=\"pve1\"}} 1");
+        let infos: Vec<_> = text.lines().filter(|line| line.starts_with("lxc_container_info{")).collect();
+        assert_eq!(infos.len(), 1000 + stopped.len());
+        assert_eq!(infos.iter().filter(|line| line.ends_with(&of_name)).count(), stopped.len());
+        for vmid in &stopped {
+            let id = format!("{{id=\"lxc/{vmid}\",");
+            assert_eq!(infos.iter().filter(|line| line.contains(&id)).count(), 1, "{vmid}");
+        }
+    }
+}
+
 /// A large snapshot is served from its file, read once for all concurrent scrapes.
 #[test]
 fn what_is_served_from_a_file_is_what_was_measured() {
@@ -148,7 +203,13 @@ fn what_is_served_from_a_file_is_what_was_measured() {
     let large = snapshot(5000);
     let kept = writer.append_shared(&large).unwrap();
     assert!(kept.is_some());
-    let cycle = Cycle { snapshot: Arc::clone(&large), kept, is_written: true, interval: INTERVAL };
+    let cycle = Cycle {
+        snapshot: Arc::clone(&large),
+        stopped: Identities::default(),
+        kept,
+        is_written: true,
+        interval: INTERVAL,
+    };
     let started = large.summary.collection_start_time.instant();
     let page = Page::empty(started, INTERVAL).after(cycle, ENDED);
     assert_eq!(Arc::strong_count(&large), 1, "nobody keeps it");

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lxc_autoscale_core::Vmid;
+use lxc_autoscale_core::container_config::ContainerConfig;
 use lxc_autoscale_core::exposition::{Format, Kind};
 use lxc_autoscale_core::snapshot::Snapshot;
 use serde_json::Value;
@@ -43,8 +45,10 @@ const SINCE_BOOT: Duration = Duration::from_secs(1000);
 
 fn page(snapshot: Value) -> Page {
     let snapshot: Snapshot = serde_json::from_value(snapshot).unwrap();
+    let vmid = Vmid::try_from(110).unwrap();
     let cycle = Cycle {
         snapshot: Arc::new(snapshot),
+        stopped: [(vmid, ContainerConfig::parse("hostname: off\ntags: prod\n").0.into())].into(),
         kept: None,
         is_written: false,
         interval: Duration::from_mins(1),

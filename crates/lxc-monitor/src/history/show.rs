@@ -3,6 +3,7 @@
 mod render;
 mod when;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -14,17 +15,21 @@ use lxc_autoscale_core::nearest;
 use super::config::HistoryConfig;
 pub use when::InvalidMoment;
 
+/// Where a series begins to be shown unless that is said.
+const SINCE: &str = "24h";
+
 /// What `lxc-monitor history` takes.
 #[derive(Clone, Debug, Args)]
 pub struct HistoryArgs {
     /// A container's id or name, or `node` [default: list everything that was ever recorded].
     pub id: Option<String>,
-    /// Metric to show, `cpu` unless given; `list` lists all metrics, or with ID those that are kept of it.
+    /// Metric to show, `cpu` unless given; `list` lists all metrics, or with ID those that are kept of it (with --since,
+    /// --until and --tier, in that time and tier only).
     #[arg(long, value_name = "METRIC")]
     pub metric: Option<String>,
-    /// Start: how long ago (90m, 24h, 7d, 4w), or a date or time (2026-11-20, 2026-11-20T08:00).
-    #[arg(long, value_name = "WHEN", default_value = "24h", requires = "id")]
-    pub since: String,
+    /// Start: how long ago (90m, 24h, 7d, 4w), or a date or time (2026-11-20, 2026-11-20T08:00) [default: 24h].
+    #[arg(long, value_name = "WHEN", requires = "id")]
+    pub since: Option<String>,
     /// End, written in the same way [default: now].
     #[arg(long, value_name = "WHEN", requires = "id")]
     pub until: Option<String>,
@@ -169,16 +174,11 @@ pub fn run(
     zone: &TimeZone,
 ) -> Result<Shown, ShowError> {
     let metric_name = args.metric.as_deref().unwrap_or("cpu");
-    if matches!(metric_name, "list" | "help") {
-        let is_listed = |metric: Metric| match args.id.as_deref() {
-            None => true,
-            Some(id) if id == Series::NODE.to_string() => metric.is_of(Series::NODE),
-            // Every container has the same metrics.
-            Some(_) => metric.is_of(Series::from_raw(1)),
-        };
-        return Ok(Shown { text: render::metrics(is_listed, args.format()), warning: None });
+    let is_list = matches!(metric_name, "list" | "help");
+    if is_list && args.id.is_none() {
+        return Ok(Shown { text: render::metrics(|_| true, args.format()), warning: None });
     }
-    let metric = find_metric(metric_name)?;
+    let metric = if is_list { None } else { Some(find_metric(metric_name)?) };
     let reader =
         HistoryReader::open(&config.file)?.ok_or_else(|| ShowError::Nothing { path: config.file.clone() })?;
     let reader = reader.as_of(now.as_millisecond());
@@ -191,6 +191,9 @@ pub fn run(
     };
     let former = reader.former()?;
     let series = find_series(id, &known, &former)?;
+    let Some(metric) = metric else {
+        return list_kept(&reader, &series, args, now, zone);
+    };
     if !metric.is_of(series.series) {
         let others = Metric::ALL.iter().filter(|other| other.is_of(series.series));
         return Err(ShowError::NotOfSeries {
@@ -199,17 +202,9 @@ pub fn run(
             nearest: nearest(metric_name, others.map(|metric| metric.name())).map(str::to_owned),
         });
     }
-    let from_ms = when::moment(&args.since, now, zone)?;
-    let to_ms = match &args.until {
-        Some(until) => when::moment(until, now, zone)?,
-        // A roll-up that begins this very millisecond counts as past.
-        None => now.as_millisecond() + 1,
-    };
-    if to_ms <= from_ms {
-        let since = args.since.clone();
-        return Err(if args.until.is_none() { ShowError::YetToCome { since } } else { ShowError::Order });
-    }
-    let tier = match Tier::ALL.into_iter().find(|tier| tier.name() == args.tier) {
+    let since = args.since.as_deref().unwrap_or(SINCE);
+    let (from_ms, to_ms) = between(Some(since), args.until.as_deref(), now, zone)?;
+    let tier = match given_tier(args) {
         Some(tier) => tier,
         None => reader.automatic_tier(from_ms, to_ms)?,
     };
@@ -221,10 +216,58 @@ pub fn run(
         Format::Csv => render::csv(&extract, zone),
         Format::Table => render::table(&extract, zone, args.all),
     };
-    let damaged = found.damaged_blocks;
-    let damage = (0 < damaged).then(|| format!("{damaged} blocks of the history are damaged and left out"));
-    let warnings: Vec<String> = damage.into_iter().chain(other_owner(&extract, &former, zone)).collect();
+    let warnings: Vec<String> =
+        damage(found.damaged_blocks).into_iter().chain(other_owner(&extract, &former, zone)).collect();
     Ok(Shown { text, warning: (!warnings.is_empty()).then(|| warnings.join("; ")) })
+}
+
+/// The metrics that are kept of a series, at any time and in any tier unless the arguments say which.
+fn list_kept(
+    reader: &HistoryReader,
+    series: &SeriesInfo,
+    args: &HistoryArgs,
+    now: Timestamp,
+    zone: &TimeZone,
+) -> Result<Shown, ShowError> {
+    let (from_ms, to_ms) = between(args.since.as_deref(), args.until.as_deref(), now, zone)?;
+    let tiers = given_tier(args).map_or(Tier::ALL.to_vec(), |tier| vec![tier]);
+    let (mut kept, mut damaged) = (BTreeSet::new(), 0);
+    for tier in tiers {
+        let (of_tier, damaged_of_tier) =
+            reader.kept_of(series, tier.between(tier.bucket_start(from_ms), to_ms))?;
+        kept.extend(of_tier);
+        damaged += damaged_of_tier;
+    }
+    let text = render::metrics(|metric| kept.contains(&metric), args.format());
+    Ok(Shown { text, warning: damage(damaged) })
+}
+
+/// The period from `since`, or from the beginning, to `until`, or now.
+fn between(
+    since: Option<&str>,
+    until: Option<&str>,
+    now: Timestamp,
+    zone: &TimeZone,
+) -> Result<(i64, i64), ShowError> {
+    let from_ms = since.map_or(Ok(0), |since| when::moment(since, now, zone))?;
+    let to_ms = match until {
+        Some(until) => when::moment(until, now, zone)?,
+        // A roll-up that begins this very millisecond counts as past.
+        None => now.as_millisecond() + 1,
+    };
+    match since {
+        _ if from_ms < to_ms => Ok((from_ms, to_ms)),
+        Some(since) if until.is_none() => Err(ShowError::YetToCome { since: since.to_owned() }),
+        _ => Err(ShowError::Order),
+    }
+}
+
+fn given_tier(args: &HistoryArgs) -> Option<Tier> {
+    Tier::ALL.into_iter().find(|tier| tier.name() == args.tier)
+}
+
+fn damage(blocks: u64) -> Option<String> {
+    (0 < blocks).then(|| format!("{blocks} blocks of the history are damaged and left out"))
 }
 
 /// That the id was another container's in a part of the period.

@@ -23,7 +23,8 @@ use super::import::original::LocalTimes;
 use super::readings::{Cycle, Rates};
 use super::record;
 use super::store::{Replaced, SampledCycle, Store, StoreError};
-use crate::notices::{Change, Notices};
+use crate::clock;
+use crate::outage::{News, Outage};
 
 /// Most cycles in the queue.
 const QUEUE: usize = 8;
@@ -119,7 +120,7 @@ impl History {
             tried: None,
             now_ms: i64::MIN,
             compacting: true,
-            notices: Notices::default(),
+            outage: Outage::default(),
         };
         let spawned = std::thread::Builder::new().name("history".to_owned()).spawn(move || {
             // Dropped when the thread ends, for whatever reason.
@@ -152,7 +153,7 @@ struct Work {
     tried: Option<Instant>,
     now_ms: i64,
     compacting: bool,
-    notices: Notices,
+    outage: Outage,
 }
 
 /// Why catching up ended early.
@@ -233,15 +234,19 @@ impl Work {
             self.is_behind = true;
             self.after(&error);
         }
-        let shown = trouble.clone().unwrap_or_default();
-        match self.notices.update("history", trouble) {
-            Change::Begun => {
+        let news = self.outage.update(trouble.as_deref(), clock::now().since_boot);
+        let trouble = trouble.unwrap_or_default();
+        match news {
+            News::Begun => {
                 tracing::error!(
-                    "{shown}; measuring goes on, and the history will be completed from the metrics file"
+                    "{trouble}; measuring goes on, and the history will be completed from the metrics file"
                 );
             }
-            Change::Ended => tracing::info!("the history `{}` is written again", self.config.file.display()),
-            Change::None => {}
+            News::Back => tracing::error!(
+                "{trouble}; this comes and goes, and is said to be over when the history was written for a minute"
+            ),
+            News::Ended => tracing::info!("the history `{}` is written again", self.config.file.display()),
+            News::None => {}
         }
     }
 

@@ -49,10 +49,11 @@ fn wait_until_complete(node: &Node, file: &Path, at_least: u64) {
     }
 }
 
-struct SmallDisk(PathBuf);
+/// A file system of 1 MiB.
+pub(crate) struct SmallDisk(pub(crate) PathBuf);
 
 impl SmallDisk {
-    fn mount(path: PathBuf) -> Option<Self> {
+    pub(crate) fn mount(path: PathBuf) -> Option<Self> {
         std::fs::create_dir_all(&path).unwrap();
         mount("small", &path, "tmpfs", MountFlags::empty(), c"size=1m").ok()?;
         Some(Self(path))

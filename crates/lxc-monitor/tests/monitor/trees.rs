@@ -5,6 +5,7 @@ use lxc_autoscale_core::snapshot::{
     Paging, PidsEvents, Snapshot, Throttling,
 };
 use lxc_monitor::collector::Collector;
+use lxc_monitor::kernel_gaps::{self, CgroupVersion};
 
 use crate::fixture::{Node, cpu_stat, cycle, process_stat, record, vmid};
 
@@ -209,6 +210,30 @@ fn version_1_without_block_counters_asks_the_processes() {
     let snapshot = cycle(&mut Collector::new(&node.config()));
     let want = IoStats { reads: 4, writes: 1, read_ops: None, write_ops: None };
     assert_eq!(record(&snapshot, 104).io_stats, Some(want));
+}
+
+/// The sectors stay those of the processes, and what is said of them stays true.
+#[test]
+fn devices_that_begin_to_count_beside_the_processes_are_not_said_to_be_uncounted() {
+    let node = Node::new();
+    node.start(104, 7104);
+    container_v1(&node, "lxc/104", 7104);
+    let io = "cgroup/blkio/lxc/104/blkio.throttle.io_service";
+    node.write(&format!("{io}_bytes_recursive"), "Total 0\n");
+    node.write(&format!("{io}d_recursive"), "Total 0\n");
+    node.write("proc/7104/io", "read_bytes: 2048\nwrite_bytes: 512\n");
+    let mut collector = Collector::new(&node.config());
+    let mut said = || {
+        let snapshot = cycle(&mut collector);
+        let record = record(&snapshot, 104);
+        assert_eq!(record.io_stats.unwrap().read_ops, None);
+        let gaps = kernel_gaps::of_container(CgroupVersion::V1, record);
+        gaps.iter().any(|gap| gap.why.starts_with("the kernel counts no block I/O for the group"))
+    };
+    assert!(said());
+    node.write(&format!("{io}_bytes_recursive"), "8:0 Read 512\n8:0 Write 0\nTotal 512\n");
+    node.write(&format!("{io}d_recursive"), "8:0 Read 1\n8:0 Write 0\nTotal 1\n");
+    assert!(!said());
 }
 
 #[test]

@@ -55,10 +55,12 @@ async fn metrics<P: Page>(headers: &HeaderMap, page: Arc<P>) -> Response<Content
 }
 
 fn health<P: Page>(page: &P) -> Response<Content<P::Pieces>> {
-    match page.health() {
-        Ok(()) => line(StatusCode::OK, "ok\n".to_owned()),
-        Err(reason) => line(StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
-    }
+    let (status, first) = match page.health() {
+        Ok(()) => (StatusCode::OK, "ok".to_owned()),
+        Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, reason),
+    };
+    let lines: String = std::iter::once(first).chain(page.remarks()).map(|said| said + "\n").collect();
+    line(status, lines)
 }
 
 fn line<P>(status: StatusCode, text: String) -> Response<Content<P>> {

@@ -25,4 +25,9 @@ pub trait Page: Send + Sync + 'static {
     /// # Errors
     /// What is wrong, as a sentence.
     fn health(&self) -> Result<(), String>;
+
+    /// What is wrong although the daemon is working, a sentence each.
+    fn remarks(&self) -> Vec<String> {
+        Vec::new()
+    }
 }

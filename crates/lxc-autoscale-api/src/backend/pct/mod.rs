@@ -10,20 +10,23 @@ use jiff::tz::TimeZone;
 use lxc_autoscale_core::api::{ClusterStatus, ContainerSettings, HealthCheck, HealthState, SnapshotInfo};
 use lxc_autoscale_core::container_config::ContainerConfig;
 use lxc_autoscale_core::{ErrorChain, Mebibytes, Vmid, count, procfs};
+use tokio::process::Child;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::watch::{self, Standing};
-use super::{Answer, BackendError, CloneOrder, ContainerHost, Grown, Stored, ha, texts};
+use super::{Afterwards, Answer, BackendError, CloneOrder, ContainerHost, Grown, Stored, ha, texts};
 use crate::config::{PathsConfig, PctConfig};
 use crate::params::SnapshotName;
 
+mod ahead;
 mod files;
 mod orphans;
 mod output;
 mod parse;
 mod run;
 
+use ahead::Ahead;
 use run::{Call, Kind, Printed, Runner};
 
 /// How many files of the node may be read at once, including reads that hang: each keeps a thread until the kernel
@@ -36,12 +39,18 @@ pub struct PctHost {
     runner: Runner,
     paths: PathsConfig,
     files: Arc<Semaphore>,
+    ahead: Ahead,
 }
 
 impl PctHost {
     /// Creates the back end; starts and opens nothing.
     pub fn new(pct: PctConfig, paths: PathsConfig) -> Self {
-        Self { runner: Runner::new(pct), paths, files: Arc::new(Semaphore::new(MAX_FILES)) }
+        Self {
+            runner: Runner::new(pct),
+            paths,
+            files: Arc::new(Semaphore::new(MAX_FILES)),
+            ahead: Ahead::default(),
+        }
     }
 
     fn config_file(&self, vmid: Vmid) -> PathBuf {
@@ -96,12 +105,25 @@ impl PctHost {
         Ok(())
     }
 
+    /// Changes a container, and reads what is stored about it as soon as the call has ended.
+    async fn change_and_read(&self, vmid: Vmid, call: Call) -> Result<Afterwards, BackendError> {
+        let mut read = None;
+        let begin = |child: &Child| {
+            read = self.ahead.begin(child, self.config_file(vmid), self.runner.limit(&call));
+        };
+        let printed = self.runner.run_seen(&call, begin).await?;
+        log_remark(&call, &printed);
+        let Some(read) = read else { return Ok(None) };
+        let bytes = read.bytes(self.runner.config().query_timeout()).await;
+        Ok(bytes.map(|bytes| parsed(vmid, &bytes)))
+    }
+
     /// Sets or removes an option of a container.
     ///
     /// Before Proxmox VE 8.3, what a running container refuses stays in its configuration as a pending change, and would
     /// come into force at the next start. It is taken back.
-    async fn set(&self, vmid: Vmid, option: &'static str, call: Call) -> Result<(), BackendError> {
-        let detail = match self.change(call).await {
+    async fn set(&self, vmid: Vmid, option: &'static str, call: Call) -> Result<Afterwards, BackendError> {
+        let detail = match self.change_and_read(vmid, call).await {
             Err(BackendError::NotApplicable { detail, .. }) => detail,
             ended => return ended,
         };
@@ -187,6 +209,15 @@ impl PctHost {
 /// What pct prints when it only sends a request to the high availability manager.
 const REQUEST_TO_HA: &str = "Requesting HA";
 
+/// What a configuration says; logs the lines that cannot be read.
+fn parsed(vmid: Vmid, bytes: &[u8]) -> Stored {
+    let (stored, unreadable) = parse::stored(bytes);
+    for line in unreadable {
+        tracing::warn!(%vmid, line, "a line of the container's configuration cannot be read");
+    }
+    stored
+}
+
 /// Logs what pct printed on stderr although it succeeded.
 fn log_remark(call: &Call, printed: &Printed) {
     if !printed.stderr.trim().is_empty() {
@@ -227,14 +258,7 @@ impl ContainerHost for PctHost {
     }
 
     fn stored(&self, vmid: Vmid) -> Answer<'_, Stored> {
-        Box::pin(async move {
-            let bytes = self.read_config(vmid).await?;
-            let (stored, unreadable) = parse::stored(&bytes);
-            for line in unreadable {
-                tracing::warn!(%vmid, line, "a line of the container's configuration cannot be read");
-            }
-            Ok(stored)
-        })
+        Box::pin(async move { Ok(parsed(vmid, &self.read_config(vmid).await?)) })
     }
 
     fn settings_in<'a>(&'a self, vmid: Vmid, snapshot: &'a SnapshotName) -> Answer<'a, ContainerConfig> {
@@ -298,11 +322,11 @@ impl ContainerHost for PctHost {
         })
     }
 
-    fn set_cores(&self, vmid: Vmid, cores: u32) -> Answer<'_, ()> {
+    fn set_cores(&self, vmid: Vmid, cores: u32) -> Answer<'_, Afterwards> {
         Box::pin(self.set(vmid, "cores", Call::new(Kind::Change, "set", vmid).arg("-cores").arg(cores)))
     }
 
-    fn set_cpulimit(&self, vmid: Vmid, cores: Option<f64>) -> Answer<'_, ()> {
+    fn set_cpulimit(&self, vmid: Vmid, cores: Option<f64>) -> Answer<'_, Afterwards> {
         let call = Call::new(Kind::Change, "set", vmid);
         let call = match cores {
             Some(cores) => call.arg("-cpulimit").arg(cores),
@@ -311,11 +335,11 @@ impl ContainerHost for PctHost {
         Box::pin(self.set(vmid, "cpulimit", call))
     }
 
-    fn remove_cores(&self, vmid: Vmid) -> Answer<'_, ()> {
-        Box::pin(self.change(Call::new(Kind::Change, "set", vmid).arg("-delete").arg("cores")))
+    fn remove_cores(&self, vmid: Vmid) -> Answer<'_, Afterwards> {
+        Box::pin(self.change_and_read(vmid, Call::new(Kind::Change, "set", vmid).arg("-delete").arg("cores")))
     }
 
-    fn set_memory(&self, vmid: Vmid, memory: Mebibytes) -> Answer<'_, ()> {
+    fn set_memory(&self, vmid: Vmid, memory: Mebibytes) -> Answer<'_, Afterwards> {
         let call = Call::new(Kind::Change, "set", vmid).arg("-memory").arg(memory.get());
         Box::pin(self.set(vmid, "memory", call))
     }

@@ -121,6 +121,15 @@ impl Runner {
 
     /// Runs a call; returns what it printed if its exit code says success.
     pub(super) async fn run(&self, call: &Call) -> Result<Printed, BackendError> {
+        self.run_seen(call, |_| {}).await
+    }
+
+    /// As [`Runner::run`]; shows `begun` the process when it has been started.
+    pub(super) async fn run_seen(
+        &self,
+        call: &Call,
+        begun: impl FnOnce(&Child) + Send,
+    ) -> Result<Printed, BackendError> {
         if call.kind != Kind::Query
             && let Some(command) = self.lingering().get(&call.vmid).cloned()
         {
@@ -134,6 +143,7 @@ impl Runner {
             command: self.config.path.display().to_string(),
             source,
         })?;
+        begun(&child);
 
         let limit = self.limit(call);
         let (ended, is_cancelled) = tokio::select! {

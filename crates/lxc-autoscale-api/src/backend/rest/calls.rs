@@ -14,7 +14,7 @@ use super::answers::PendingAnswer;
 use super::client::{About, Ask};
 use super::task::{ListedTask, PrintedLine, Progress, TaskStatus, Upid};
 use crate::backend::watch::{self, Call, Standing};
-use crate::backend::{BackendError, texts};
+use crate::backend::{Afterwards, BackendError, texts};
 
 /// Pause before the first query of a task's state; it grows up to `LAST_POLL`.
 const FIRST_POLL: Duration = Duration::from_millis(100);
@@ -48,6 +48,16 @@ impl RestHost {
             Err(error) => Err(error),
         };
         Err(BackendError::refused_value(vmid, detail, taken_back))
+    }
+
+    /// As [`RestHost::set`], for a size. It is not read afterwards: that is another request.
+    pub(super) async fn set_size(
+        &self,
+        vmid: Vmid,
+        key: &'static str,
+        value: String,
+    ) -> Result<Afterwards, BackendError> {
+        self.set(vmid, key, value).await.map(|()| None)
     }
 
     /// Makes a change that is complete when it is answered.

@@ -24,7 +24,9 @@ use serde_json::Value;
 use super::identity::hardware_addresses;
 use super::volumes::volumes;
 use super::watch::{Call, Standing};
-use super::{Answer, BackendError, CloneOrder, ContainerHost, ContainerIdentity, Grown, Stored, ha};
+use super::{
+    Afterwards, Answer, BackendError, CloneOrder, ContainerHost, ContainerIdentity, Grown, Stored, ha,
+};
 use crate::config::RestConfig;
 use crate::params::SnapshotName;
 
@@ -348,23 +350,23 @@ impl ContainerHost for RestHost {
         })
     }
 
-    fn set_cores(&self, vmid: Vmid, cores: u32) -> Answer<'_, ()> {
-        Box::pin(self.set(vmid, "cores", cores.to_string()))
+    fn set_cores(&self, vmid: Vmid, cores: u32) -> Answer<'_, Afterwards> {
+        Box::pin(self.set_size(vmid, "cores", cores.to_string()))
     }
 
-    fn set_cpulimit(&self, vmid: Vmid, cores: Option<f64>) -> Answer<'_, ()> {
+    fn set_cpulimit(&self, vmid: Vmid, cores: Option<f64>) -> Answer<'_, Afterwards> {
         Box::pin(match cores {
-            Some(cores) => self.set(vmid, "cpulimit", cores.to_string()),
-            None => self.set(vmid, "delete", "cpulimit".to_owned()),
+            Some(cores) => self.set_size(vmid, "cpulimit", cores.to_string()),
+            None => self.set_size(vmid, "delete", "cpulimit".to_owned()),
         })
     }
 
-    fn remove_cores(&self, vmid: Vmid) -> Answer<'_, ()> {
-        Box::pin(self.set(vmid, "delete", "cores".to_owned()))
+    fn remove_cores(&self, vmid: Vmid) -> Answer<'_, Afterwards> {
+        Box::pin(self.set_size(vmid, "delete", "cores".to_owned()))
     }
 
-    fn set_memory(&self, vmid: Vmid, memory: Mebibytes) -> Answer<'_, ()> {
-        Box::pin(self.set(vmid, "memory", memory.get().to_string()))
+    fn set_memory(&self, vmid: Vmid, memory: Mebibytes) -> Answer<'_, Afterwards> {
+        Box::pin(self.set_size(vmid, "memory", memory.get().to_string()))
     }
 
     fn set_tags<'a>(&'a self, vmid: Vmid, tags: &'a [String]) -> Answer<'a, ()> {

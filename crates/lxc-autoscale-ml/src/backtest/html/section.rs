@@ -47,6 +47,9 @@ pub(super) fn section(
         outcome.changes.len(),
         row.sums.memory.shortages
     );
+    if let Some(class) = outcome.class {
+        let _ = writeln!(page, "<p class=\"note\">Kind of load: {class} ({})</p>", class.meaning());
+    }
     let subject = |resource, name, begin, provisioned| Subject {
         resource,
         name,

@@ -5,6 +5,7 @@ use crate::backtest::recording::Sample;
 use crate::backtest::report::Title;
 use crate::backtest::run::{Change, Forecast};
 use crate::backtest::score::{Prices, Rules, judge};
+use crate::classes::Class;
 use crate::decide::{Action, Decision, NodeSituation, Obstacles, Reason, Resource};
 use crate::policy::Pool;
 use crate::recommend::RecommendConfig;
@@ -56,7 +57,7 @@ fn container(id: u64, name: &str, days: i64, every: usize) -> (Recording, Outcom
     let name = recording.name.clone();
     let prices = Prices::from(&RecommendConfig::default());
     let days = days as f64;
-    (recording, Outcome { id, name, begin: provisioned, changes, forecasts, sums, prices, days })
+    (recording, Outcome { id, name, begin: provisioned, changes, forecasts, sums, prices, days, class: None })
 }
 
 fn page_of(containers: &[(Recording, Outcome)]) -> String {
@@ -122,6 +123,16 @@ fn the_page_has_the_total_a_line_and_two_charts_a_container() {
     assert!(page.contains("prefers-color-scheme: dark") && page.contains("width=device-width"));
     let first = Timestamp::from_second(300).unwrap().strftime("%Y-%m-%d %H:%M UTC").to_string();
     assert!(page.contains(&format!("aria-label=\"{first}: shrink from 2 cores to 0.5 cores: ")), "{first}");
+}
+
+#[test]
+fn the_kind_of_load_is_told_where_it_is_known() {
+    let (recording, mut outcome) = container(101, "web", 7, 40);
+    outcome.class = Some(Class::Bursty);
+    let page = page_of(&[(recording, outcome), container(102, "db", 7, 400)]);
+    let (first, second) = page.split_once("<section id=\"ct102\">").unwrap();
+    assert!(first.contains("Kind of load: bursty (uses much more now and then than usually)"));
+    assert!(!second.contains("Kind of load"));
 }
 
 #[test]

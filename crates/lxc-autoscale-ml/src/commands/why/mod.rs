@@ -7,6 +7,7 @@ use std::io::{self, Write};
 
 use jiff::Timestamp;
 use lxc_autoscale_core::Vmid;
+use lxc_autoscale_core::api::KindOfLoad;
 use serde::Serialize;
 
 use self::alternatives::{Reasoning, show_alternatives};
@@ -16,6 +17,7 @@ use super::right;
 use super::screen::{Screen, Tone};
 use super::table::resource;
 use super::{CommandError, look, write_json};
+use crate::classes::Class;
 use crate::config::Config;
 use crate::decide::{Action, Decision, Resource};
 use crate::explain::{Alternatives, World};
@@ -42,6 +44,9 @@ pub struct WhyOptions {
 #[derive(Serialize)]
 struct Explanation {
     id: Vmid,
+    /// What kind of load it is; absent while that is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kind_of_load: Option<KindOfLoad>,
     /// The decision now; absent when no measurement names the container.
     #[serde(skip_serializing_if = "Option::is_none")]
     now: Option<Proposal>,
@@ -71,6 +76,9 @@ struct Both {
 /// A past decision, repeated.
 #[derive(Serialize)]
 struct Past {
+    /// What kind of load it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kind_of_load: Option<KindOfLoad>,
     #[serde(flatten)]
     entry: Entry,
     #[serde(flatten)]
@@ -110,6 +118,7 @@ pub fn why(
     };
     let mut explanation = Explanation {
         id,
+        kind_of_load: None,
         now: None,
         otherwise: None,
         shifts: Vec::new(),
@@ -121,6 +130,7 @@ pub fn why(
         Ok((pipeline, changes)) => {
             let proposals = pipeline.propose(&changes, &Approvals::default(), now);
             explanation.now = proposals.into_iter().find(|proposal| proposal.id == id);
+            explanation.kind_of_load = explanation.now.as_ref().and_then(|now| kind_of_load(&now.inputs));
             let container = pipeline.history().container(id);
             explanation.gaps = container.map(|container| container.gaps);
             explanation.shifts = container.map(|container| shifts(container, now)).unwrap_or_default();
@@ -170,14 +180,14 @@ fn then(
             None => None,
         };
         let reasoning = Reasoning::of(&entry, rules.as_ref().map(|kept| kept.policy.clone()));
-        past.push(Past { entry, reasoning, rules });
+        past.push(Past { kind_of_load: kind_of_load(&entry.inputs), entry, reasoning, rules });
     }
     if options.json {
         return write_json(out, &past);
     }
     let title = format!("Container {} at {}", options.id, local_time(at));
     writeln!(out, "{}", screen.paint(Tone::Strong, &title))?;
-    for Past { entry, reasoning, rules } in &past {
+    for Past { entry, reasoning, rules, .. } in &past {
         writeln!(out)?;
         show_entry(entry, screen, out)?;
         show_right(&entry.decision, &entry.inputs, screen, out)?;
@@ -190,6 +200,10 @@ fn then(
         }
     }
     Ok(())
+}
+
+fn kind_of_load(inputs: &Inputs) -> Option<KindOfLoad> {
+    inputs.recommendation.as_ref()?.class.map(Class::kind_of_load)
 }
 
 fn heading(text: &str, screen: Screen, out: &mut impl Write) -> io::Result<()> {

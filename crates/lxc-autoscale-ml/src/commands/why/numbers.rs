@@ -114,7 +114,10 @@ fn show_recommendation(
 ) -> io::Result<()> {
     let hours = recommendation.history_seconds as f64 / 3600.0;
     line("known for", &format!("{hours:.1} h"), out)?;
-    let class = recommendation.class.map_or_else(|| "not known yet".to_owned(), |class| class.to_string());
+    let class = match recommendation.class {
+        Some(class) => format!("{class}: {}", class.meaning()),
+        None => "not known yet".to_owned(),
+    };
     line("kind of load", &class, out)?;
     for (kind, estimate) in [(Resource::Cpu, &recommendation.cpu), (Resource::Memory, &recommendation.memory)]
     {

@@ -36,6 +36,15 @@ pub(super) const FAMILIES: &[Family] = &[
         "Snapshots that could not be written to the metrics file since the monitor started.",
         Monitor(|m, to| to.whole(Some(m.write_failures))),
     ),
+    gauge(
+        "lxc_monitor_log_file_writable",
+        "Whether the log file can be written (1) or not (0); absent where none is configured.",
+        Monitor(|m, to| {
+            if let Some(is_writable) = m.log_is_writable {
+                to.yes(is_writable);
+            }
+        }),
+    ),
     counter(
         "process_cpu_seconds",
         "CPU time the monitor has used.",

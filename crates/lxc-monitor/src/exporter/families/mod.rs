@@ -68,6 +68,8 @@ pub struct MonitorState {
     pub cycles: u64,
     /// Snapshots that could not be written to the metrics file since it started.
     pub write_failures: u64,
+    /// Whether the log file can be written; absent if none is configured.
+    pub log_is_writable: Option<bool>,
     /// The newest cycle; absent before the first.
     pub newest: Option<NewestCycle>,
 }

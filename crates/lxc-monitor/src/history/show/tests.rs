@@ -174,25 +174,21 @@ fn metrics_and_series_are_listed() {
     );
 }
 
+fn names_listed(case: &Case, args: &[&str]) -> Vec<String> {
+    let text = case.show(10, args).unwrap();
+    text.lines().skip(1).map(|line| line.split(' ').next().unwrap().to_owned()).collect()
+}
+
 #[test]
-fn only_what_is_measured_of_a_series_is_listed_and_shown_of_it() {
+fn only_what_is_measured_of_a_series_is_shown_of_it() {
     let case = case(10);
-    let listed = |args: &[&str]| -> Vec<String> {
-        let text = case.show(10, args).unwrap();
-        text.lines().skip(1).map(|line| line.split(' ').next().unwrap().to_owned()).collect()
-    };
-    let (all, of_node, of_container) = (
-        listed(&["--metric", "list"]),
-        listed(&["node", "--metric", "list"]),
-        listed(&["104", "--metric", "list"]),
-    );
+    let all = names_listed(&case, &["--metric", "list"]);
     assert_eq!(all.len(), Metric::ALL.len());
-    assert!(all.iter().all(|name| of_node.contains(name) || of_container.contains(name)));
-    // Listed metrics can be requested, and no others.
-    for (id, listed) in [("node", &of_node), ("104", &of_container)] {
+    for (id, series) in [("node", Series::NODE), ("104", Series::from_raw(104))] {
         for name in &all {
+            let is_of = Metric::from_name(name).unwrap().is_of(series);
             let shown = case.show(10, &[id, "--metric", name]);
-            assert_eq!(shown.is_ok(), listed.contains(name), "{id} {name}: {shown:?}");
+            assert_eq!(shown.is_ok(), is_of, "{id} {name}: {shown:?}");
         }
     }
     let error = |args: &[&str]| case.show(10, args).unwrap_err().to_string();
@@ -200,4 +196,42 @@ fn only_what_is_measured_of_a_series_is_listed_and_shown_of_it() {
     assert!(memory.starts_with("`memory` is not measured of the node"), "{memory}");
     assert!(memory.ends_with("`history node --metric list` lists what is"), "{memory}");
     assert!(error(&["web", "--metric", "zfs_arc"]).starts_with("`zfs_arc` is not measured of a container"));
+}
+
+/// A kernel without pressure, a container without swap: what was never measured of it is not kept of it.
+#[test]
+fn what_is_kept_of_a_series_is_listed_of_it() {
+    let case = case(10);
+    let (mut store, _) = Store::open(&case.config).unwrap();
+    let mut codes = Codes::NONE;
+    codes.set(Metric::Swap, Some(16.0));
+    codes.set(Metric::Cpu, Some(0.25));
+    let other = Series::from_raw(110);
+    store.name(START_MS + 1, [seen(other, "db")].into_iter()).unwrap();
+    // Rolled up, and in every length.
+    store
+        .append(&[SampledCycle { at_ms: START_MS - 40 * 86_400_000, samples: vec![(other, codes)] }])
+        .unwrap();
+    while store.compact_step(START_MS).unwrap().more {}
+    let mut codes = Codes::NONE;
+    codes.set(Metric::Memory, Some(512.0));
+    store.append(&[SampledCycle { at_ms: START_MS + 1, samples: vec![(other, codes)] }]).unwrap();
+    drop(store);
+    for (args, want) in [
+        (vec!["104"], vec!["cpu"]),
+        (vec!["web"], vec!["cpu"]),
+        (vec!["node"], vec!["cpu"]),
+        (vec!["110"], vec!["cpu", "memory", "swap"]),
+        (vec!["110", "--since", "7d"], vec!["memory"]),
+        (vec!["110", "--until", "7d"], vec!["cpu", "swap"]),
+        (vec!["110", "--since", "7d", "--tier", "1m"], vec!["memory"]),
+        (vec!["110", "--tier", "1h"], vec!["cpu", "memory", "swap"]),
+    ] {
+        assert_eq!(names_listed(&case, &[&args[..], &["--metric", "list"]].concat()), want, "{args:?}");
+    }
+    let json = case.show(10, &["110", "--metric", "list", "--since", "7d", "--json"]).unwrap();
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((json.as_array().unwrap().len(), &json[0]["metric"]), (1, &"memory".into()));
+    let error = case.show(10, &["105", "--metric", "list"]).unwrap_err().to_string();
+    assert_eq!(error, "the history knows no container `105`; did you mean `104`?");
 }

@@ -46,12 +46,12 @@ fn start(node: &Node) -> (Daemon, SocketAddr) {
     (daemon, address(node))
 }
 
-fn address(node: &Node) -> SocketAddr {
+pub(crate) fn address(node: &Node) -> SocketAddr {
     std::fs::read_to_string(node.path("exporter.address")).unwrap().trim().parse().unwrap()
 }
 
 #[track_caller]
-fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !holds() {
         assert!(begun.elapsed() < PATIENCE, "{what} did not happen within {PATIENCE:?}");
@@ -104,6 +104,25 @@ fn what_was_measured_is_served_in_either_format() {
     assert_eq!((refused.status, refused.header("allow")), (405, Some("GET, HEAD")));
     let head = request(address, "HEAD /metrics HTTP/1.0\r\n\r\n");
     assert_eq!((head.status, head.body.as_str()), (200, ""));
+}
+
+/// `lxc_container_up` is 0 of it, and a join by name must find it.
+#[test]
+fn a_stopped_container_has_its_name_node_and_tags() {
+    let node = node();
+    node.write("pve/lxc/105.conf", "hostname: db\nmemory: 512\ntags: prod;sql\n");
+    node.write("pve/lxc/99999.conf", "memory: 512\n");
+    let (_daemon, address) = start(&node);
+    let served = get(address, "/metrics", "").body;
+    for line in [
+        "lxc_container_up{id=\"lxc/105\"} 0",
+        "lxc_container_info{id=\"lxc/104\",name=\"ct104\",node=\"proxmox\"} 1",
+        "lxc_container_info{id=\"lxc/105\",name=\"db\",node=\"proxmox\",tags=\"prod;sql\"} 1",
+        "lxc_container_info{id=\"lxc/99999\",node=\"proxmox\"} 1",
+    ] {
+        assert_eq!(served.lines().filter(|served| *served == line).count(), 1, "{line} in {served}");
+    }
+    assert!(!served.contains("lxc_container_configured_memory_bytes{id=\"lxc/105\"}"), "{served}");
 }
 
 #[test]
