@@ -153,12 +153,13 @@ impl Case<'_> {
     }
 
     /// Why CPU is not raised for a burst of a random day: it is over by the time of the change, and the next one has nothing
-    /// to do with it. What comes at this time of day or week is no chance.
+    /// to do with it. What comes at this time of day or week is no chance, and whoever is held up is not left waiting to see.
     fn outgrown_by_chance(&self) -> Option<Reason> {
         let day = self.estimate.restlessness.as_ref().filter(|_| self.resource == Resource::Cpu)?;
         let is_chance = day.is_chance(self.current)
             && self.estimate.weekly.is_none()
             && !matches!(self.estimate.basis, Fact::SeasonPeak | Fact::WeeklyPeak)
+            && self.estimate.value_of(Fact::ThrottledDemand).is_none()
             && self.low <= self.current;
         is_chance.then(|| Reason::OutgrownByChance { size: self.amount(self.current) })
     }

@@ -135,7 +135,7 @@ fn a_burst_of_a_random_day_is_not_followed() {
         })
     };
     let unchanged = |_: &mut World| ();
-    for basis in [Fact::RecentPeak, Fact::ThrottledDemand, Fact::Forecast, Fact::LastDaysPeak] {
+    for basis in [Fact::RecentPeak, Fact::Forecast, Fact::LastDaysPeak] {
         assert_eq!(
             decide(3, basis, unchanged).to_string(),
             "keep 4 cores: its load comes and goes from one measurement to the next, and took more than 4 cores, headroom \
@@ -149,6 +149,13 @@ fn a_burst_of_a_random_day_is_not_followed() {
             "it comes at this time of the week",
             decide(3, Fact::RecentPeak, |world| {
                 estimate_of(world).weekly = Some(WeeklyPeak { at: now(), value: 5.0, weeks: 3, of: 4 });
+            }),
+        ),
+        (
+            "it runs into its limit",
+            decide(3, Fact::RecentPeak, |world| {
+                let cut = Evidence { fact: Fact::ThrottledDemand, value: 5.5 };
+                estimate_of(world).evidence.push(cut);
             }),
         ),
         ("the policy asks for more", decide(3, Fact::RecentPeak, |world| world.policy.cpu.min_cores = 5.0)),
