@@ -42,6 +42,13 @@ fn ranks(values: &[f32]) -> Vec<f64> {
     ranks
 }
 
+/// Values between 0 and 1 without a pattern: the fractional parts of an irrational number times the squares.
+#[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "it is below 1")]
+pub(crate) fn noise(step: usize) -> f32 {
+    ((step * step) as f64 * 0.754_877_666_246_692_8).fract() as f32
+}
+
 #[cfg(test)]
 mod tests {
     use rand::{Rng, SeedableRng};

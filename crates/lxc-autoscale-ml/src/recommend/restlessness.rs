@@ -11,7 +11,7 @@ use super::series::{DAY_STEPS, STEP_SECONDS};
 use crate::guard::unpaid::LEAST_PAID_HOURS;
 
 /// Steps of a day.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is 288")]
+#[expect(clippy::cast_possible_truncation, reason = "it is 288")]
 const DAY: usize = DAY_STEPS as usize;
 /// Half a day at least must be known.
 const LEAST_HOURS: f64 = 12.0;
@@ -213,6 +213,7 @@ fn digits(value: f64) -> f64 {
 mod tests {
     use proptest::strategy::Strategy;
 
+    use super::super::randomness::noise;
     use super::*;
 
     /// A day in steps of five minutes, as `at` says of each.
@@ -259,16 +260,12 @@ mod tests {
         assert!(day.pays(4.0, 0.1) && day.pays(0.06, 0.05));
     }
 
-    /// Without a pattern: the fractional parts of the multiples of an irrational number, squared for another order.
-    fn noise(step: usize) -> f32 {
-        1.0 + ((step * step) as f64 * 0.754_877_666_246_692_8).fract() as f32
-    }
-
     /// A lull of noise says nothing, nor does a burst; one of a load that lasts does.
     #[test]
     fn on_a_random_day_neither_a_lull_nor_a_burst_counts() {
         for (bursts, by_chance) in [(0, true), (1, true), (3, true), (4, false)] {
-            let random = day(move |step| if (100..100 + bursts).contains(&step) { 5.0 } else { noise(step) });
+            let random =
+                day(move |step| if (100..100 + bursts).contains(&step) { 5.0 } else { 1.0 + noise(step) });
             assert!(random.is_random(), "{bursts}: {random:?}");
             assert_eq!(random.is_chance(2.0), by_chance, "{bursts}: {random:?}");
             assert!(random.is_chance(5.0) && !random.is_chance(1.5), "{bursts}: {random:?}");
@@ -276,13 +273,13 @@ mod tests {
             let kept: Restlessness = serde_json::from_str(&serde_json::to_string(&random).unwrap()).unwrap();
             assert_eq!(kept, random);
         }
-        let hourly = day(|step| if step % 24 < 12 { 1.0 } else { noise(step) + 1.0 });
+        let hourly = day(|step| if step % 24 < 12 { 1.0 } else { 2.0 + noise(step) });
         assert!(!hourly.is_random() && !hourly.is_chance(6.0) && hourly.pays(6.0, 1.0), "{hourly:?}");
     }
 
     #[test]
     fn of_random_days_memory_keeps_the_most() {
-        let two: Vec<f32> = (0..576).map(|step| if step == 9 { 4.0 } else { noise(step) }).collect();
+        let two: Vec<f32> = (0..576).map(|step| if step == 9 { 4.0 } else { 1.0 + noise(step) }).collect();
         let pays = |day: Option<Restlessness>, to: f64| day.map(|day| day.pays(6.0, to));
         assert_eq!(pays(Restlessness::of(&two, 1.0, 1.0), 2.0), Some(true));
         assert_eq!(pays(Restlessness::of_random(&two, 1.0, 1.0), 2.0), Some(false));
@@ -293,8 +290,9 @@ mod tests {
     /// The burst of the step before is in the value of a young step, too.
     #[test]
     fn a_burst_counts_once() {
-        let with =
-            |bursts: [usize; 4]| day(move |step| if bursts.contains(&step) { 5.0 } else { noise(step) });
+        let with = |bursts: [usize; 4]| {
+            day(move |step| if bursts.contains(&step) { 5.0 } else { 1.0 + noise(step) })
+        };
         assert!(with([0, 9, 286, 287]).is_chance(2.0));
         assert!(!with([0, 9, 99, 286]).is_chance(2.0));
     }

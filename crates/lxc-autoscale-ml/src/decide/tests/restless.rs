@@ -121,10 +121,12 @@ fn what_was_enough_all_day_is_not_raised_for_a_forecast_that_fits() {
 #[test]
 fn a_burst_of_a_random_day_is_not_followed() {
     let day = |bursts: u16| {
-        let noise = |step: u16| 1.0 + (f64::from(step) * f64::from(step) * 0.754_877_666).fract() as f32;
-        let steps: Vec<f32> = (0..288)
-            .map(|step| if 288 - bursts <= step { 5.0 + f32::from(step) / 1e3 } else { noise(step) })
-            .collect();
+        let steps: Vec<f32> =
+            (0..288)
+                .map(|step| {
+                    if 288 - bursts <= step { 5.0 + f32::from(step) / 1e3 } else { 1.0 + noise(step.into()) }
+                })
+                .collect();
         Restlessness::of(&steps, 1.15, 1.0)
     };
     let decide = |bursts: u16, basis: Fact, change: fn(&mut World)| {
