@@ -37,9 +37,7 @@ use self::weigh::Case;
 use crate::guard::manual::Manual;
 use crate::guard::{Guard, GuardPolicy, ResourceGuard};
 use crate::observation::Observation;
-use crate::recommend::{
-    CUT_OFF_SHARE, Estimate, Fact, LEAST_OOM_GROWTH_MIB, LEAST_OOM_GROWTH_PERCENT, Restlessness,
-};
+use crate::recommend::{CUT_OFF_SHARE, Estimate, Fact, LEAST_OOM_GROWTH_MIB, LEAST_OOM_GROWTH_PERCENT};
 
 /// Granularity of `cpulimit`, in cores: Proxmox shows hundredths.
 const CPULIMIT_STEP: f64 = 0.01;
@@ -174,7 +172,7 @@ fn decide_cpu(policy: &Policy, situation: &Situation<'_>, node: &NodeSituation, 
     if seen.cpu_throttled_share.is_some_and(|share| CUT_OFF_SHARE <= share) {
         vetoes.push(Reason::JustCutOff);
     }
-    vetoes.extend(shrink_holds(&policy.guard, &guard.cpu, estimate, rules.cooldown_down_seconds, now));
+    vetoes.extend(shrink_holds(&policy.guard, &guard.cpu, rules.cooldown_down_seconds, now));
     let whole = rules.control == CpuControl::Cores;
     Case {
         resource: Resource::Cpu,
@@ -246,7 +244,7 @@ fn decide_memory(
         None if seen.oom.is_none() => vetoes.push(Reason::PressureUnknown),
         _ => {}
     }
-    vetoes.extend(shrink_holds(&policy.guard, &guard.memory, estimate, rules.cooldown_down_seconds, now));
+    vetoes.extend(shrink_holds(&policy.guard, &guard.memory, rules.cooldown_down_seconds, now));
     let mut caps = memory_caps(policy, current, node);
     caps.extend(guard_caps(&policy.guard, guard, now));
     let undo = undo(&guard.memory);
@@ -335,7 +333,6 @@ fn set_of_cpu(allocation: &Allocation, manual: &Manual) -> Option<CpuControl> {
 fn shrink_holds(
     rules: &GuardPolicy,
     resource_guard: &ResourceGuard,
-    estimate: &Estimate,
     cooldown_seconds: u64,
     now: Timestamp,
 ) -> Vec<Reason> {
@@ -351,11 +348,7 @@ fn shrink_holds(
     });
     let unpaid = resource_guard.unpaid.waiting(cooldown_seconds, rules.max_unpaid_seconds, now);
     let unpaid = unpaid.map(|(count, remaining_seconds)| Reason::Unpaid { count, remaining_seconds });
-    // What a shrink saves by chance it may lose by chance: on a random day it is not tried again soon.
-    let is_random = estimate.restlessness.as_ref().is_some_and(Restlessness::is_random);
-    let reversed = resource_guard.unpaid.reversed_within(rules.max_unpaid_seconds, now).filter(|_| is_random);
-    let reversed = reversed.map(|remaining_seconds| Reason::ReversedAtRandom { remaining_seconds });
-    watched.into_iter().chain(backing_off).chain(unpaid).chain(reversed).collect()
+    watched.into_iter().chain(backing_off).chain(unpaid).collect()
 }
 
 /// The size that a boost holds, with the reason.

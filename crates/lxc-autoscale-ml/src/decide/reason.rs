@@ -208,11 +208,6 @@ pub enum Reason {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         foreseen: Option<Amount>,
     },
-    /// The last day was random, and hardly ever took more.
-    OutgrownByChance {
-        /// The size, headroom included.
-        size: Amount,
-    },
     /// It could give back, and such a size was soon outgrown, again and again, on the last day.
     Restless {
         /// The size.
@@ -272,11 +267,6 @@ pub enum Reason {
     Unpaid {
         /// How many shrinks were recently reversed before they paid off; each one that paid off halves the number.
         count: u32,
-        /// Time left, in seconds.
-        remaining_seconds: u64,
-    },
-    /// It could give back, its load is random, and its last shrink was reversed lately.
-    ReversedAtRandom {
         /// Time left, in seconds.
         remaining_seconds: u64,
     },

@@ -13,7 +13,7 @@ use crate::guard::oom_run::OomRun;
 use crate::guard::revert::{Failure, Shrinks, Undo, Watch};
 use crate::guard::symptom::{Symptom, Symptoms};
 use crate::guard::unpaid::Unpaid;
-use crate::recommend::{Evidence, Recommendation, Restlessness, noise};
+use crate::recommend::{Evidence, Recommendation, Restlessness};
 
 mod restless;
 
@@ -663,31 +663,6 @@ fn shrinks_that_were_taken_back_make_the_next_wait() {
             assert!(decided.cpu.reason.to_string().starts_with(want), "{}", decided.cpu);
             assert!(matches!(decided.memory.reason, Reason::Unpaid { count: 1, .. }), "{}", decided.memory);
         }
-    }
-}
-
-/// On a random day a shrink that was reversed is not made again for hours, even if it had paid off.
-#[test]
-fn what_was_reversed_on_a_random_day_waits() {
-    let random = |step: u16| 0.5 + 0.4 * noise(step.into());
-    let steady = |step: u16| 0.5 + f32::from(step) / 1000.0;
-    for (is_random, minutes) in [(true, 359), (true, 361), (false, 359)] {
-        let mut world = world();
-        let steps: Vec<f32> =
-            (0..288).map(|step| if is_random { random(step) } else { steady(step) }).collect();
-        let restlessness = Restlessness::of(&steps, 1.15, 1.0);
-        world.recommendation.as_mut().unwrap().cpu = Some(Estimate { restlessness, ..estimate(1.0, 0.5) });
-        world.guard.cpu.unpaid.note_change(ago(60 * (minutes + 600)), 4.0, 2.0);
-        world.guard.cpu.unpaid.note_change(ago(60 * minutes), 2.0, 4.0);
-        let cpu = world.decide().cpu;
-        let want = if is_random && minutes < 360 {
-            "keep 4 cores: it could give back, its load comes and goes from one measurement to the next, and its last \
-             shrink was taken back; the next is made in 60 s at the earliest"
-        } else {
-            "shrink from 4 cores"
-        };
-        let got = cpu.to_string();
-        assert!(got.contains(want), "{got}");
     }
 }
 

@@ -105,9 +105,6 @@ impl Case<'_> {
             if let Some(reason) = self.enough_all_day(least) {
                 return Err(reason);
             }
-            if let Some(reason) = self.outgrown_by_chance() {
-                return Err(reason);
-            }
             if capped.min(wanted) - self.current < least && self.low <= self.current {
                 // What is left to it may be as little as what it needs.
                 let cap = cap.filter(|_| capped + EPSILON < target);
@@ -138,9 +135,7 @@ impl Case<'_> {
     /// or lacks less of it than `least`, and what is foreseen fits without. The rest is the forecast's wavering, or what an
     /// expert adds after a shortage of its own size.
     fn enough_all_day(&self, least: f64) -> Option<Reason> {
-        // Memory is given before it lacks.
-        let day = self.estimate.restlessness.as_ref().filter(|_| self.resource == Resource::Cpu);
-        let enough = day?.enough;
+        let enough = self.estimate.restlessness.as_ref()?.enough;
         let foreseen = self.estimate.value_of(Fact::Forecast);
         let is_calm = matches!(self.estimate.basis, Fact::Forecast | Fact::RecentPeak)
             && self.estimate.value_of(Fact::ThrottledDemand).is_none()
@@ -150,18 +145,6 @@ impl Case<'_> {
             && self.low <= self.current;
         let foreseen = foreseen.map(|foreseen| self.amount(foreseen));
         is_calm.then(|| Reason::EnoughAllDay { size: self.amount(enough), foreseen })
-    }
-
-    /// Why CPU is not raised for a burst of a random day: it is over by the time of the change, and the next one has nothing
-    /// to do with it. What comes at this time of day or week is no chance, and whoever is held up is not left waiting to see.
-    fn outgrown_by_chance(&self) -> Option<Reason> {
-        let day = self.estimate.restlessness.as_ref().filter(|_| self.resource == Resource::Cpu)?;
-        let is_chance = day.is_chance(self.current)
-            && self.estimate.weekly.is_none()
-            && !matches!(self.estimate.basis, Fact::SeasonPeak | Fact::WeeklyPeak)
-            && self.estimate.value_of(Fact::ThrottledDemand).is_none()
-            && self.low <= self.current;
-        is_chance.then(|| Reason::OutgrownByChance { size: self.amount(self.current) })
     }
 
     fn shrink(&self, target: f64, now: Timestamp) -> Result<(f64, Reason), Reason> {

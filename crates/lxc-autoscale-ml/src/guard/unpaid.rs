@@ -44,9 +44,6 @@ pub struct Unpaid {
     /// When the last of those were reversed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     at: Option<Timestamp>,
-    /// When a shrink was last reversed, whether it had paid off or not.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    reversed_at: Option<Timestamp>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
@@ -67,7 +64,6 @@ impl Unpaid {
             let saved_hours = run.map_or(0.0, |run| run.saved_until(at));
             self.run = Some(Run { from: run.map_or(from, |run| run.from), to, since: at, saved_hours });
         } else if let Some(run) = run {
-            self.reversed_at = Some(at);
             if run.saved_until(at) < LEAST_PAID_HOURS {
                 self.count = (self.count + 1).min(MOST_COUNTED);
                 self.at = Some(at);
@@ -85,9 +81,7 @@ impl Unpaid {
 
     /// The clock was set back.
     pub(super) fn set_back(&mut self, now: Timestamp) {
-        for at in
-            self.run.iter_mut().map(|run| &mut run.since).chain(&mut self.at).chain(&mut self.reversed_at)
-        {
+        for at in self.run.iter_mut().map(|run| &mut run.since).chain(&mut self.at) {
             clock::set_back(at, now);
         }
     }
@@ -95,20 +89,10 @@ impl Unpaid {
     /// How often shrinks recently did not pay off, with the remaining wait, in seconds.
     pub fn waiting(&self, cooldown_seconds: u64, longest_seconds: u64, now: Timestamp) -> Option<(u32, u64)> {
         let at = self.at.filter(|_| 0 < self.count)?;
-        let left = left(at, doubled(cooldown_seconds, self.count, longest_seconds), now)?;
-        Some((self.count, left))
+        let wait = doubled(cooldown_seconds, self.count, longest_seconds);
+        let elapsed = u64::try_from(now.duration_since(at).as_secs()).unwrap_or(0);
+        Some((self.count, wait.saturating_sub(elapsed))).filter(|(_, left)| 0 < *left)
     }
-
-    /// The time until a shrink was last reversed that many seconds ago, in seconds.
-    pub fn reversed_within(&self, seconds: u64, now: Timestamp) -> Option<u64> {
-        left(self.reversed_at?, seconds, now)
-    }
-}
-
-/// What is left of a time that began at `at`, in seconds.
-fn left(at: Timestamp, seconds: u64, now: Timestamp) -> Option<u64> {
-    let elapsed = u64::try_from(now.duration_since(at).as_secs()).unwrap_or(0);
-    Some(seconds.saturating_sub(elapsed)).filter(|left| 0 < *left)
 }
 
 impl Run {
@@ -140,20 +124,6 @@ mod tests {
         }
         let now = changes.last().map_or(at(0), |(minute, _)| at(*minute));
         unpaid.waiting(COOLDOWN_SECONDS, LONGEST_SECONDS, now).map(|(count, seconds)| (count, seconds / 60))
-    }
-
-    #[test]
-    fn it_is_known_for_how_long_nothing_was_reversed() {
-        let mut unpaid = Unpaid::default();
-        unpaid.note_change(at(0), 4.0, 2.0);
-        assert_eq!(unpaid.reversed_within(3600, at(1)), None, "it was not reversed");
-        // It had paid off, and was reversed.
-        unpaid.note_change(at(600), 2.0, 3.0);
-        unpaid.note_change(at(605), 3.0, 4.0);
-        assert_eq!(unpaid.reversed_within(3600, at(610)), Some(3000));
-        assert_eq!(unpaid.reversed_within(3600, at(660)), None);
-        unpaid.set_back(at(300));
-        assert_eq!(unpaid.reversed_within(3600, at(300)), Some(3600));
     }
 
     #[test]

@@ -51,12 +51,11 @@ impl Inputs {
     pub(super) fn kept_about(&self, resource: Resource) -> Self {
         let opinions = self.opinions.as_ref().map(|opinions| opinions.about(resource));
         let mut kept = Self { opinions, ..self.clone() };
-        let other = kept.recommendation.as_mut().and_then(|recommendation| match resource {
-            Resource::Cpu => recommendation.memory.as_mut(),
-            Resource::Memory => recommendation.cpu.as_mut(),
-        });
-        if let Some(other) = other {
-            other.restlessness = None;
+        let recommendation = kept.recommendation.as_mut();
+        if resource == Resource::Memory
+            && let Some(cpu) = recommendation.and_then(|recommendation| recommendation.cpu.as_mut())
+        {
+            cpu.restlessness = None;
         }
         kept
     }

@@ -120,8 +120,8 @@ fn moved(now: &Decision, before: &Decision, share: f64) -> bool {
 /// Whether the reason for keeping a container unchanged is temporary, so that a proposal of this kind can wait.
 fn is_passing(reason: &Reason, proposed: Action) -> bool {
     match reason {
-        Reason::Restless { .. } | Reason::ReversedAtRandom { .. } => proposed == Action::Shrink,
-        Reason::EnoughAllDay { .. } | Reason::OutgrownByChance { .. } => proposed == Action::Grow,
+        Reason::Restless { .. } => proposed == Action::Shrink,
+        Reason::EnoughAllDay { .. } => proposed == Action::Grow,
         Reason::Locked { .. }
         | Reason::AllocationUnknown
         | Reason::NoObservation

@@ -20,7 +20,6 @@ mod experts;
 pub mod histogram;
 mod model;
 mod opinions;
-mod randomness;
 mod recommendation;
 mod restlessness;
 pub mod selector;
@@ -33,8 +32,6 @@ pub use config::{LEAST_OOM_GROWTH_MIB, LEAST_OOM_GROWTH_PERCENT, RecommendConfig
 pub use demand::CUT_OFF_SHARE;
 pub use model::ContainerModel;
 pub use opinions::{Opinion, Opinions, cpu_experts, memory_experts};
-#[cfg(test)]
-pub(crate) use randomness::noise;
 pub use recommendation::{Estimate, Evidence, FIRST_DAY_SECONDS, Fact, Recommendation, WeeklyPeak};
 pub use restlessness::Restlessness;
 pub use shared::{Shared, SharedError};

@@ -6,13 +6,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::randomness::is_random;
-use super::series::{DAY_STEPS, STEP_SECONDS};
+use super::series::STEP_SECONDS;
 use crate::guard::unpaid::LEAST_PAID_HOURS;
 
-/// Steps of a day.
-#[expect(clippy::cast_possible_truncation, reason = "it is 288")]
-const DAY: usize = DAY_STEPS as usize;
 /// Half a day at least must be known.
 const LEAST_HOURS: f64 = 12.0;
 /// A load that rose above a size less often comes and goes for a reason, as people do at night.
@@ -23,9 +19,6 @@ const ABOVE: [usize; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64, 128, 192, 2
 const SAME: f64 = 1e-3;
 /// What was hardly ever outgrown lasted the day.
 const DAY_HOURS: f64 = 24.0;
-/// A size is outgrown by chance by so many steps of a random day. It is not raised for them, because the next step has nothing
-/// to do with the last one; what lasts longer than this quarter of an hour is answered.
-const BY_CHANCE: usize = 3;
 /// What a shrink must be expected to save before it is outgrown, in hours of the whole size: a shrink by half must last
 /// half an hour on average, one by a tenth two and a half hours. Half as much as a shrink must have saved not to count as
 /// unpaid afterwards, because this is an average, and half of the shrinks do better. Twice as much costs 1 % more on 20
@@ -42,21 +35,9 @@ pub struct Restlessness {
     /// Smaller and equal sizes, headroom included, with the hours for which each was enough on average until it was
     /// outgrown; the smallest first.
     lasted: Vec<(f64, f64)>,
-    /// If the day was random, the sizes that stay as they are.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    random: Option<Random>,
     /// What a shrink must be expected to save before it is outgrown, in hours of the whole size.
     #[serde(default = "usual", skip_serializing_if = "is_usual")]
     least_saved_hours: f64,
-}
-
-/// On a random day neither a lull nor a single burst is a reason for another size.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-struct Random {
-    /// No shrink below this.
-    least: f64,
-    /// No growth from here on: it was outgrown by chance, if at all.
-    by_chance: f64,
 }
 
 fn usual() -> f64 {
@@ -69,10 +50,9 @@ fn is_usual(hours: &f64) -> bool {
 }
 
 impl Restlessness {
-    /// Of the steps of the last days, the oldest first, NaN is unknown; sizes are demands with this factor of headroom, and
-    /// a change costs so many times what it usually does. `None` where too little is known.
-    pub(crate) fn of(days: &[f32], headroom: f64, price_of_a_change: f64) -> Option<Self> {
-        let day = &days[days.len().saturating_sub(DAY)..];
+    /// Of the steps of a day, the oldest first, NaN is unknown; sizes are demands with this factor of headroom, and a change
+    /// costs so many times what it usually does. `None` where too little is known.
+    pub(crate) fn of(day: &[f32], headroom: f64, price_of_a_change: f64) -> Option<Self> {
         let known: Vec<f32> = day.iter().copied().filter(|value| !value.is_nan()).collect();
         if hours(known.len()) < LEAST_HOURS {
             return None;
@@ -92,9 +72,7 @@ impl Restlessness {
             demands.iter().zip(times).map(|(demand, times)| (size(*demand), digits(lasts(times)))).collect();
         // Of sizes that lasted as long the smallest says it for all.
         lasted.dedup_by(|larger, smaller| (larger.1 - smaller.1).abs() < f64::EPSILON);
-        let least_saved_hours = LEAST_SAVED_HOURS * price_of_a_change;
-        let random = by_chance(days).map(|demand| Random { least: enough, by_chance: size(demand) });
-        Some(Self { enough, lasted, random, least_saved_hours })
+        Some(Self { enough, lasted, least_saved_hours: LEAST_SAVED_HOURS * price_of_a_change })
     }
 
     /// For how many hours a size was enough on average until it was outgrown; `None` where it hardly ever was enough, which
@@ -104,60 +82,17 @@ impl Restlessness {
         Some(smaller.1)
     }
 
-    /// The same, if the day was random and nothing is given back that was needed on any of these days: for memory, which
-    /// cannot wait.
-    pub(crate) fn of_random(days: &[f32], headroom: f64, price_of_a_change: f64) -> Option<Self> {
-        let day = Self::of(days, headroom, price_of_a_change)?;
-        // `max` of NaN and a number is the number.
-        let most = f64::from(days.iter().copied().fold(f32::NAN, f32::max));
-        let random = Random { least: digits(most * headroom), ..day.random? };
-        Some(Self { random: Some(random), ..day })
-    }
-
-    /// Whether the day was random.
-    pub fn is_random(&self) -> bool {
-        self.random.is_some()
-    }
-
-    /// Whether the day was random, and outgrew this size by chance if at all.
-    pub fn is_chance(&self, size: f64) -> bool {
-        self.random.is_some_and(|random| random.by_chance <= size * (1.0 + SAME))
-    }
-
     /// Whether a shrink between these sizes is worth its price before it is likely to be outgrown.
     pub fn pays(&self, from: f64, to: f64) -> bool {
         // No more than a day is known, so what lasted the day may last for as long as any price asks for.
-        let saves = |hours: f64| self.least_saved_hours <= hours * (from - to) / from;
-        if let Some(random) = self.random {
-            return random.least <= to * (1.0 + SAME);
-        }
-        let pays = |hours: f64| DAY_HOURS <= hours || saves(hours);
+        let pays = |hours: f64| DAY_HOURS <= hours || self.least_saved_hours <= hours * (from - to) / from;
         self.lasted(to).is_none_or(pays)
     }
 
     /// The sizes at which it changes for how long one is enough, the smallest first.
     pub fn sizes(&self) -> impl Iterator<Item = f64> {
-        self.lasted.iter().map(|(size, _)| *size).chain(self.random.map(|random| random.least))
+        self.lasted.iter().map(|(size, _)| *size)
     }
-}
-
-/// If these days were random, and the last of them as well, the smallest demand that this one exceeded by chance alone.
-fn by_chance(days: &[f32]) -> Option<f32> {
-    let mut known: Vec<f32> = days.iter().copied().filter(|value| !value.is_nan()).collect();
-    // A young step has the value of the one before ([`super::series::Series::settled`]), and is none of its own.
-    if let [.., before, last] = known[..]
-        && before.total_cmp(&last).is_eq()
-    {
-        known.pop();
-    }
-    // The longer they are known, the less of an order is noticed.
-    let day = &known[known.len().saturating_sub(DAY)..];
-    if !is_random(day) || !is_random(&known) {
-        return None;
-    }
-    let mut day = day.to_vec();
-    day.sort_unstable_by(f32::total_cmp);
-    day.iter().rev().nth(BY_CHANCE).copied()
 }
 
 /// How often a demand was enough, in steps, and how often it was outgrown then.
@@ -213,7 +148,6 @@ fn digits(value: f64) -> f64 {
 mod tests {
     use proptest::strategy::Strategy;
 
-    use super::super::randomness::noise;
     use super::*;
 
     /// A day in steps of five minutes, as `at` says of each.
@@ -258,43 +192,6 @@ mod tests {
         let idle: Vec<f32> = vec![0.05; 288];
         let day = Restlessness::of(&idle, 1.0, 100.0).unwrap();
         assert!(day.pays(4.0, 0.1) && day.pays(0.06, 0.05));
-    }
-
-    /// A lull of noise says nothing, nor does a burst; one of a load that lasts does.
-    #[test]
-    fn on_a_random_day_neither_a_lull_nor_a_burst_counts() {
-        for (bursts, by_chance) in [(0, true), (1, true), (3, true), (4, false)] {
-            let random =
-                day(move |step| if (100..100 + bursts).contains(&step) { 5.0 } else { 1.0 + noise(step) });
-            assert!(random.is_random(), "{bursts}: {random:?}");
-            assert_eq!(random.is_chance(2.0), by_chance, "{bursts}: {random:?}");
-            assert!(random.is_chance(5.0) && !random.is_chance(1.5), "{bursts}: {random:?}");
-            assert!(random.pays(6.0, random.enough) && !random.pays(6.0, 1.5), "{bursts}: {random:?}");
-            let kept: Restlessness = serde_json::from_str(&serde_json::to_string(&random).unwrap()).unwrap();
-            assert_eq!(kept, random);
-        }
-        let hourly = day(|step| if step % 24 < 12 { 1.0 } else { 2.0 + noise(step) });
-        assert!(!hourly.is_random() && !hourly.is_chance(6.0) && hourly.pays(6.0, 1.0), "{hourly:?}");
-    }
-
-    #[test]
-    fn of_random_days_memory_keeps_the_most() {
-        let two: Vec<f32> = (0..576).map(|step| if step == 9 { 4.0 } else { 1.0 + noise(step) }).collect();
-        let pays = |day: Option<Restlessness>, to: f64| day.map(|day| day.pays(6.0, to));
-        assert_eq!(pays(Restlessness::of(&two, 1.0, 1.0), 2.0), Some(true));
-        assert_eq!(pays(Restlessness::of_random(&two, 1.0, 1.0), 2.0), Some(false));
-        assert_eq!(pays(Restlessness::of_random(&two, 1.0, 1.0), 4.0), Some(true));
-        assert_eq!(Restlessness::of_random(&[1.0; 288], 1.0, 1.0), None, "no random day");
-    }
-
-    /// The burst of the step before is in the value of a young step, too.
-    #[test]
-    fn a_burst_counts_once() {
-        let with = |bursts: [usize; 4]| {
-            day(move |step| if bursts.contains(&step) { 5.0 } else { 1.0 + noise(step) })
-        };
-        assert!(with([0, 9, 286, 287]).is_chance(2.0));
-        assert!(!with([0, 9, 99, 286]).is_chance(2.0));
     }
 
     #[test]

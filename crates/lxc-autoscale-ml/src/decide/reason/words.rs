@@ -126,11 +126,6 @@ impl fmt::Display for Reason {
                 write!(f, "{size} were enough all of the last day, headroom included")?;
                 foreseen.map_or(Ok(()), |foreseen| write!(f, ", and a forecast of {foreseen} fits"))
             }
-            Self::OutgrownByChance { size } => write!(
-                f,
-                "its load comes and goes from one measurement to the next, and took more than {size}, headroom included, \
-                 in a quarter of an hour of the last day at most"
-            ),
             Self::Restless { size, minutes } => write!(
                 f,
                 "it could give back and is restless: on the last day {size} were enough for {minutes:.0} min on average"
@@ -168,12 +163,6 @@ impl fmt::Display for Reason {
                 f,
                 "it could give back and {} taken back before that had paid; the next is made in {} at the earliest",
                 if *count == 1 { "its last shrink was" } else { "its shrinks of late were" },
-                Span(*remaining_seconds)
-            ),
-            Self::ReversedAtRandom { remaining_seconds } => write!(
-                f,
-                "it could give back, its load comes and goes from one measurement to the next, and its last shrink was \
-                 taken back; the next is made in {} at the earliest",
                 Span(*remaining_seconds)
             ),
             Self::TooSmallBefore { size, symptom } => {
@@ -270,7 +259,6 @@ impl Reason {
             Self::InUse { floor } => format!("it gives back when it uses less than {floor}"),
             Self::NotWorthIt { least, .. } => format!("a saving of at least {least}"),
             Self::EnoughAllDay { .. } => "more use, throttling, or a forecast above what it has".to_owned(),
-            Self::OutgrownByChance { .. } => "more use for longer than a quarter of an hour".to_owned(),
             Self::Restless { .. } => "a calmer day, or a level that lasts".to_owned(),
             Self::Disturbed { disturbance: Disturbance::Lock { .. } } => {
                 "the next measurement after Proxmox has released the lock".to_owned()
@@ -288,9 +276,7 @@ impl Reason {
             ),
             Self::Undone { .. } => "signs of shortage no worse than before the shrink".to_owned(),
             Self::Watched { .. } => "the remaining measurements without harm".to_owned(),
-            Self::BackingOff { remaining_seconds, .. }
-            | Self::Unpaid { remaining_seconds, .. }
-            | Self::ReversedAtRandom { remaining_seconds } => {
+            Self::BackingOff { remaining_seconds, .. } | Self::Unpaid { remaining_seconds, .. } => {
                 format!("it is decided again in {}", Span(*remaining_seconds))
             }
             Self::TooSmallBefore { .. } => {

@@ -4,7 +4,7 @@ use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
 use super::evidence::Collected;
-use super::panel::{Panel, Restless};
+use super::panel::Panel;
 use crate::confidence::{Chances, Known, Scale, ServedShare};
 use crate::forecast::{Quantiles, Recall};
 use crate::recommend::clock::days_before;
@@ -154,9 +154,9 @@ impl Learnt {
             self.weeks.foreseen_by_hour(step * STEP_SECONDS, end, panel.zone)
         });
         let daily = panel.daily.and_then(|habit| self.series.daily_rise(step, &habit, panel.zone));
-        let Restless { headroom, price_of_a_change, only_random } = panel.restless;
-        let judged = if only_random { Restlessness::of_random } else { Restlessness::of };
-        let restlessness = judged(&self.series.window(step), headroom, price_of_a_change);
+        let restlessness = panel.restless.and_then(|(headroom, price_of_a_change)| {
+            Restlessness::of(&self.series.window_of(step, DAY_STEPS), headroom, price_of_a_change)
+        });
         self.outlook =
             wishes.map(|wishes| Outlook { step, value, wishes, forecast, daily, weekly, restlessness });
     }

@@ -49,18 +49,9 @@ pub(super) struct Panel<'a> {
     pub(super) weekly_ahead_steps: Option<i64>,
     /// The factor of headroom with which what comes each day or each week is prepared for.
     pub(super) habit_headroom: f64,
-    pub(super) restless: Restless,
-}
-
-/// How a size is held against the last day.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Restless {
-    /// The factor of headroom.
-    pub(super) headroom: f64,
-    /// How many times its usual price a change costs.
-    pub(super) price_of_a_change: f64,
-    /// Only where the day was random. Memory keeps the peak of six hours anyway, and its levels seldom come and go.
-    pub(super) only_random: bool,
+    /// The factor of headroom with which a size is held against the last day, and how many times its usual price a change
+    /// costs; `None` where that is not done.
+    pub(super) restless: Option<(f64, f64)>,
 }
 
 pub(super) fn cpu_panel(shared: &Shared) -> Panel<'_> {
@@ -77,11 +68,10 @@ pub(super) fn cpu_panel(shared: &Shared) -> Panel<'_> {
         daily: shared.prepares_daily().then_some(CPU_HABIT),
         weekly_ahead_steps: shared.prepares_weekly().then_some(CPU_WEEKLY_STEPS),
         habit_headroom: 1.0 + shared.config().cpu_headroom_percent / 100.0,
-        restless: Restless {
-            headroom: 1.0 + shared.config().cpu_headroom_percent / 100.0,
-            price_of_a_change: shared.config().price_of_a_change(),
-            only_random: false,
-        },
+        restless: Some((
+            1.0 + shared.config().cpu_headroom_percent / 100.0,
+            shared.config().price_of_a_change(),
+        )),
     }
 }
 
@@ -99,10 +89,6 @@ pub(super) fn memory_panel(shared: &Shared) -> Panel<'_> {
         daily: shared.prepares_daily().then_some(MEMORY_HABIT),
         weekly_ahead_steps: shared.prepares_weekly().then_some(MEMORY_WEEKLY_STEPS),
         habit_headroom: 1.0 + shared.config().memory_headroom_percent / 100.0,
-        restless: Restless {
-            headroom: 1.0 + super::LEAST_MEMORY_MARGIN,
-            price_of_a_change: shared.config().price_of_a_change(),
-            only_random: true,
-        },
+        restless: None,
     }
 }
