@@ -367,7 +367,7 @@ fn another_container_under_the_id_begins_with_nothing() {
     assert_eq!(guard.guard(None, at(730)).memory, ResourceGuard::default());
     assert_eq!(guard.state_from_records().recent.len(), 1);
     // A daemon that reads the record again knows it already.
-    let mut again = ContainerGuard::restored(guard.lasting_state().clone());
+    let mut again = ContainerGuard::restored(guard.lasting_state().clone().into());
     again.note_change(Resource::Memory, (at(740), at(741)), 4096.0, 3072.0);
     again.observe(GuardInput { replaced: true, memory_mib: Some(4096.0), ..seen(&first) });
     assert!(again.lasting_state().memory.shrinks.watch.is_some());
