@@ -426,3 +426,13 @@ fn what_somebody_gave_it_may_be_had_again() {
     check_most(&[(1024.0, false), (128.0, false), (128.0, true)], &[], 512.0);
     check_most(&[(1024.0, false), (256.0, false), (128.0, false), (128.0, true)], &[30], 512.0);
 }
+
+#[test]
+fn a_queue_that_was_restored_almost_full_gets_no_more_room_than_it_needs() {
+    let mut queue: VecDeque<u64> = (0..63).collect();
+    for number in 63..100 {
+        push_newest(&mut queue, number, 64);
+        assert!(queue.capacity() <= 64, "{}", queue.capacity());
+    }
+    assert!(queue.into_iter().eq(36..100));
+}
