@@ -101,7 +101,7 @@ struct Written<'a> {
 #[derive(Debug, Deserialize)]
 struct Read {
     id: Vmid,
-    history: ContainerHistory,
+    history: Box<ContainerHistory>,
     guard: Option<StateFromRecords>,
 }
 

@@ -43,8 +43,8 @@ struct Args {
     /// What is measured; everything unless it is said.
     #[arg(long, value_delimiter = ',')]
     only: Vec<Part>,
-    /// Directory of the documentation, where the tables are renewed.
-    #[arg(long)]
+    /// Directory of the documentation, where all tables are renewed.
+    #[arg(long, conflicts_with = "only", requires = "history", requires = "python")]
     docs: Option<PathBuf>,
     /// Write the figures to this file, too.
     #[arg(long)]

@@ -129,7 +129,8 @@ fn decisions(restarts: &[i64]) -> Vec<String> {
             continue;
         }
         if restarts.iter().any(|end| *end + 3 == minute) {
-            let kept = pipeline.guards().lasting_states().map(|(id, kept)| (id, kept.clone())).collect();
+            let kept =
+                pipeline.guards().lasting_states().map(|(id, kept)| (id, kept.clone().into())).collect();
             pipeline = Pipeline::new(&config).unwrap();
             pipeline.restore_guards(kept, &Changes::new());
             assert!(pipeline.restore(&config.state.checkpoint()).unwrap());

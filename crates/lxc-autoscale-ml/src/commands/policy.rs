@@ -14,7 +14,6 @@ use super::{CommandError, hints, write_json};
 use crate::config::Config;
 use crate::decide::{Allocation, Mode, Obstacles, Policy, Reason, Resource, left_alone_by};
 use crate::execute::StartError;
-use crate::guard::LastingState;
 use crate::ledger::{FirstSize, Ledger};
 use crate::pipeline::PipelineError;
 use crate::policy::in_force::{Effective, Source};
@@ -71,7 +70,7 @@ fn given(config: &Config, identity: &Identity) -> Result<Given, CommandError> {
     let Some(ledger) = Ledger::open_read_only(&config.state.ledger())? else {
         return Ok(present(config, identity.id).unwrap_or_default());
     };
-    let known = ledger.guards()?.get(&identity.id).map(LastingState::given).unwrap_or_default();
+    let known = ledger.guards()?.get(&identity.id).map(|kept| kept.given()).unwrap_or_default();
     let firsts = ledger.first_sizes()?;
     let first = |resource| {
         let is_its =

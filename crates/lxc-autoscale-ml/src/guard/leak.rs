@@ -26,6 +26,7 @@ use std::collections::VecDeque;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use super::push_newest;
 use crate::clock;
 use crate::median::median;
 
@@ -123,8 +124,7 @@ impl Hours {
             Some((newest, _)) if hour < *newest => false,
             newest => {
                 let is_over = newest.is_some();
-                while KEPT_HOURS <= self.minima.len() && self.minima.pop_front().is_some() {}
-                self.minima.push_back((hour, used_mib));
+                push_newest(&mut self.minima, (hour, used_mib), KEPT_HOURS);
                 is_over
             }
         }

@@ -56,7 +56,8 @@ const LONGEST_CALL: SignedDuration = SignedDuration::from_mins(5);
 /// The guards' state of one container.
 #[derive(Clone, Debug, Default)]
 pub struct ContainerGuard {
-    lasting: LastingState,
+    /// Apart, because it is large: a map of guards that come in by their ids keeps half of its room free.
+    lasting: Box<LastingState>,
     records: StateFromRecords,
 }
 
@@ -184,9 +185,19 @@ impl Guard {
     }
 }
 
+/// Adds to a queue of at most so many.
+fn push_newest<T>(queue: &mut VecDeque<T>, newest: T, most: usize) {
+    while most <= queue.len() && queue.pop_front().is_some() {}
+    if queue.len() == queue.capacity() {
+        // By default a queue doubles, so one that was restored almost full would have twice the room that it needs.
+        queue.reserve_exact(most - queue.len());
+    }
+    queue.push_back(newest);
+}
+
 impl ContainerGuard {
     /// Restores the state saved before a restart.
-    pub fn restored(lasting: LastingState) -> Self {
+    pub fn restored(lasting: Box<LastingState>) -> Self {
         Self { lasting, ..Self::default() }
     }
 
@@ -221,14 +232,14 @@ impl ContainerGuard {
         // During a disturbance only running out of memory counts.
         if !seen.disturbed || seen.observation.oom == Some(true) {
             // Before the push, because growing would double the memory of the queue.
-            while KEPT_STEPS <= self.records.recent.len() && self.records.recent.pop_front().is_some() {}
-            self.records.recent.push_back((at, Symptoms::of(seen.observation)).into());
+            let signs = (at, Symptoms::of(seen.observation)).into();
+            push_newest(&mut self.records.recent, signs, KEPT_STEPS);
         }
         if self.lasting.seen.is_some_and(|newest| at <= newest) {
             return;
         }
         if seen.replaced {
-            self.lasting = LastingState::default();
+            *self.lasting = LastingState::default();
         }
         self.lasting.seen = Some(at);
         self.lasting.oom_run_lasts = seen.oom_run_lasts;

@@ -17,7 +17,7 @@ use crate::ledger::FirstSize;
 use crate::policy::{Given, Policies};
 
 /// The saved state of each container.
-pub type LastingStates = BTreeMap<Vmid, LastingState>;
+pub type LastingStates = BTreeMap<Vmid, Box<LastingState>>;
 
 /// The guards of all containers.
 #[derive(Debug, Default)]

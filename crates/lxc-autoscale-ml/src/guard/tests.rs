@@ -367,7 +367,7 @@ fn another_container_under_the_id_begins_with_nothing() {
     assert_eq!(guard.guard(None, at(730)).memory, ResourceGuard::default());
     assert_eq!(guard.state_from_records().recent.len(), 1);
     // A daemon that reads the record again knows it already.
-    let mut again = ContainerGuard::restored(guard.lasting_state().clone());
+    let mut again = ContainerGuard::restored(guard.lasting_state().clone().into());
     again.note_change(Resource::Memory, (at(740), at(741)), 4096.0, 3072.0);
     again.observe(GuardInput { replaced: true, memory_mib: Some(4096.0), ..seen(&first) });
     assert!(again.lasting_state().memory.shrinks.watch.is_some());
@@ -425,4 +425,14 @@ fn what_somebody_gave_it_may_be_had_again() {
     // Somebody made it small on purpose.
     check_most(&[(1024.0, false), (128.0, false), (128.0, true)], &[], 512.0);
     check_most(&[(1024.0, false), (256.0, false), (128.0, false), (128.0, true)], &[30], 512.0);
+}
+
+#[test]
+fn a_queue_that_was_restored_almost_full_gets_no_more_room_than_it_needs() {
+    let mut queue: VecDeque<u64> = (0..63).collect();
+    for number in 63..100 {
+        push_newest(&mut queue, number, 64);
+        assert!(queue.capacity() <= 64, "{}", queue.capacity());
+    }
+    assert!(queue.into_iter().eq(36..100));
 }

@@ -37,7 +37,8 @@ const FORGET_AFTER: SignedDuration = SignedDuration::from_hours(24);
 pub struct History {
     shared: Arc<Shared>,
     max_rows: usize,
-    containers: BTreeMap<Vmid, ContainerHistory>,
+    /// Each apart, because it is large: a map of containers that come in by their ids keeps half of its room free.
+    containers: BTreeMap<Vmid, Box<ContainerHistory>>,
     node: KnownNode,
     /// How long data about the node is valid.
     node_max_age: SignedDuration,
@@ -82,7 +83,7 @@ impl History {
     /// Restores the state saved before a restart.
     pub fn restore(
         &mut self,
-        containers: BTreeMap<Vmid, ContainerHistory>,
+        containers: BTreeMap<Vmid, Box<ContainerHistory>>,
         node: KnownNode,
         newest: Option<Timestamp>,
     ) {
@@ -155,12 +156,12 @@ impl History {
 
     /// The containers, by id.
     pub fn containers(&self) -> impl Iterator<Item = (Vmid, &ContainerHistory)> {
-        self.containers.iter().map(|(vmid, container)| (*vmid, container))
+        self.containers.iter().map(|(vmid, container)| (*vmid, &**container))
     }
 
     /// One container.
     pub fn container(&self, vmid: Vmid) -> Option<&ContainerHistory> {
-        self.containers.get(&vmid)
+        self.containers.get(&vmid).map(|container| &**container)
     }
 
     /// The newest record of a container was unusual: that is no habit yet.
@@ -257,7 +258,7 @@ impl History {
             container.look_at_weeks(&mut **past, instant);
         }
         container.see_first();
-        self.containers.insert(vmid, container);
+        self.containers.insert(vmid, Box::new(container));
     }
 }
 

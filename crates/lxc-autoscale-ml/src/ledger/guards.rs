@@ -76,7 +76,7 @@ impl Ledger {
         for id in gone {
             self.guards.remove(&id);
         }
-        self.guards.extend(news.into_iter().map(|(id, lasting)| (id, lasting.clone())));
+        self.guards.extend(news.into_iter().map(|(id, lasting)| (id, Box::new(lasting.clone()))));
         Ok(())
     }
 }

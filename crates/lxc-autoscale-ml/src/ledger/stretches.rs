@@ -53,6 +53,12 @@ impl Stretch {
     }
 }
 
+/// Adds one. Most resources have only one, and by default there would be room for four.
+fn push(stretches: &mut Vec<Stretch>, stretch: Stretch) {
+    stretches.reserve_exact(1);
+    stretches.push(stretch);
+}
+
 impl Ledger {
     /// Writes decisions that are not carried out: new ones as rows, others as counts; all or none.
     ///
@@ -105,7 +111,7 @@ impl Ledger {
             if MOST <= stretches.len() {
                 stretches.remove(0);
             }
-            stretches.push(stretch);
+            push(stretches, stretch);
         }
         Ok(())
     }
@@ -151,7 +157,7 @@ impl Ledger {
             rows.collect()
         };
         for (id, stretch) in read().map_err(|source| self.failed(source))? {
-            self.stretches.entry((id, stretch.decision.resource)).or_default().push(stretch);
+            push(self.stretches.entry((id, stretch.decision.resource)).or_default(), stretch);
         }
         Ok(())
     }

@@ -22,8 +22,8 @@ pub(crate) struct Options {
     /// A Python that has scikit-learn, instead of one with the pinned version, which is installed below `target`.
     #[arg(long, value_name = "PROGRAM")]
     python: Option<PathBuf>,
-    /// Update its tables in the documentation.
-    #[arg(long)]
+    /// Update its tables in the documentation; for that, all of its parts must run.
+    #[arg(long, conflicts_with = "only")]
     write: bool,
     /// Also write the figures to this file.
     #[arg(long, value_name = "FILE")]
@@ -61,4 +61,24 @@ pub(crate) fn run(options: &Options) -> Result<(), CommandError> {
         .value("--docs", options.write.then_some("docs"))
         .file("--json", options.json.as_deref())?
         .run()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use clap::error::ErrorKind;
+
+    use crate::Args;
+
+    #[test]
+    fn tables_are_only_written_with_all_of_them() {
+        let refused = |options: &str| {
+            let words = ["xtask", "bench", "ml"].into_iter().chain(options.split_whitespace());
+            Args::try_parse_from(words).err().map(|error| error.kind())
+        };
+        assert_eq!(refused("--write"), None);
+        assert_eq!(refused("--only cycle,forest"), None);
+        assert_eq!(refused("--only cycle --write"), Some(ErrorKind::ArgumentConflict));
+        assert_eq!(refused("--write --only cycle,forest,backtest"), Some(ErrorKind::ArgumentConflict));
+    }
 }
