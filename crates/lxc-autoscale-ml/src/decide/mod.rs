@@ -196,7 +196,10 @@ fn decide_cpu(policy: &Policy, situation: &Situation<'_>, node: &NodeSituation, 
         urgent: None,
         undo: undo(&guard.cpu),
         // For the CPU, failed sizes are not remembered: a limit that is too low is noticed at once and costs little.
-        held: boosted(&guard.cpu, Resource::Cpu, now).into_iter().collect(),
+        held: boosted(&guard.cpu, Resource::Cpu, now)
+            .into_iter()
+            .chain(random_day(estimate, Resource::Cpu, rules.max_cores))
+            .collect(),
         min_confidence_percent: policy.min_confidence_percent,
         vetoes,
     }
@@ -282,6 +285,7 @@ fn decide_memory(
             .into_iter()
             .chain(remembered)
             .chain(first_day_floor(estimate, rules.margin_percent))
+            .chain(random_day(estimate, Resource::Memory, rules.max_mib as f64))
             .collect(),
         min_confidence_percent: policy.min_confidence_percent,
         vetoes,
@@ -406,6 +410,12 @@ fn first_day_floor(estimate: &Estimate, margin_percent: f64) -> Option<(f64, Rea
     let least = seen * (1.0 + margin_percent / 100.0);
     (!estimate.is_known_a_day())
         .then_some((least, Reason::UsedBefore { known_seconds, seen: Amount::Mib(seen) }))
+}
+
+/// What was enough for a random day, which will come again; a container above its maximum still comes back to it.
+fn random_day(estimate: &Estimate, resource: Resource, most: f64) -> Option<(f64, Reason)> {
+    let enough = estimate.random_day?.min(most);
+    Some((enough, Reason::Random { size: Amount::of(resource, enough) }))
 }
 
 /// What forbids any change of a resource.

@@ -215,6 +215,11 @@ pub enum Reason {
         /// For how long it was enough on average.
         minutes: f64,
     },
+    /// It could give back, and its use on the last day came at random.
+    Random {
+        /// What was enough all day, headroom included.
+        size: Amount,
+    },
 
     /// The newest measurement says nothing about it.
     Disturbed {

@@ -51,6 +51,7 @@ fn estimate(target: f64, floor: f64) -> Estimate {
         evidence: Vec::new(),
         weekly: None,
         restlessness: None,
+        random_day: None,
         chances: Chances::default(),
     }
 }
@@ -556,16 +557,17 @@ prop_compose! {
     fn recommendations()(
         cpu in maybe((0.0f64..40.0, 0.0f64..40.0)), memory in maybe((0.0f64..60000.0, 0.0f64..60000.0)),
         confidence_percent in 0.0f64..100.0, known_seconds in 0u64..200_000, is_forecast in any::<bool>(),
-        day in maybe(proptest::collection::vec(0.0f32..20.0, 150..288)),
+        day in maybe(proptest::collection::vec(0.0f32..20.0, 150..288)), random in maybe((0.0f64..20.0, 0.0f64..60000.0)),
     ) -> Recommendation {
         let basis = if is_forecast { Fact::Forecast } else { Fact::SeasonPeak };
         let estimate = |(target, floor)| Estimate {
             target, floor, confidence_percent, known_seconds, basis, evidence: Vec::new(),
-            weekly: None, restlessness: None, chances: Chances::default(),
+            weekly: None, restlessness: None, random_day: None, chances: Chances::default(),
         };
         let restlessness = day.and_then(|day| Restlessness::of(&day, 1.15, 1.0));
         Recommendation {
-            cpu: cpu.map(|of| Estimate { restlessness, ..estimate(of) }), memory: memory.map(estimate), history_seconds: known_seconds, class: None,
+            cpu: cpu.map(|of| Estimate { restlessness, random_day: random.map(|(cores, _)| cores), ..estimate(of) }),
+            memory: memory.map(|of| Estimate { random_day: random.map(|(_, mib)| mib), ..estimate(of) }), history_seconds: known_seconds, class: None,
         }
     }
 }

@@ -120,7 +120,7 @@ pub(super) fn discrete(world: &World, resource: Resource) -> Vec<Change> {
     let throttled = seen.and_then(|seen| seen.cpu_throttled_share).is_some_and(|share| 0.0 < share);
     let ran_out = seen.and_then(|seen| seen.oom) == Some(true);
     let has_harm = resource_guard.shrinks.failure.is_some() || resource_guard.shrinks.undo.is_some();
-    let has_day = estimate(world, resource).is_some_and(|estimate| estimate.restlessness.is_some());
+    let has_day = estimate(world, resource).is_some_and(has_last_day);
     let pinned = !is_memory && policy.cpu.control == CpuControl::Cores && obstacles.pinned_cpuset.is_some();
     let all = [
         policy.ignored.then_some(Change::NotIgnored),
@@ -256,7 +256,7 @@ impl Change {
             }
             Self::NoLastDay => {
                 if let Some(estimate) = estimate_mut(world, resource) {
-                    estimate.restlessness = None;
+                    forget_last_day(estimate);
                 }
             }
             Self::NoLeak => world.inputs.guard.leak = None,
@@ -355,11 +355,19 @@ impl Change {
 
 /// More than the present size was not enough on the last day either.
 fn outgrow_last_day(world: &mut World, resource: Resource, amount: f64) {
-    let has_day = estimate(world, resource).is_some_and(|estimate| estimate.restlessness.is_some());
+    let has_day = estimate(world, resource).is_some_and(has_last_day);
     let is_more = has_day && world.decide(resource).from.is_some_and(|from| from < amount);
     if let Some(estimate) = estimate_mut(world, resource).filter(|_| is_more) {
-        estimate.restlessness = None;
+        forget_last_day(estimate);
     }
+}
+
+fn has_last_day(estimate: &Estimate) -> bool {
+    estimate.restlessness.is_some() || estimate.random_day.is_some()
+}
+
+fn forget_last_day(estimate: &mut Estimate) {
+    (estimate.restlessness, estimate.random_day) = (None, None);
 }
 
 /// What it uses, and the most it used just now, which a shrink does not go below.

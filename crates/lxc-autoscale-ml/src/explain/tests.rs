@@ -30,6 +30,7 @@ fn estimate(target: f64, floor: f64) -> Estimate {
         evidence: Vec::new(),
         weekly: None,
         restlessness: None,
+        random_day: None,
         chances: Chances::default(),
     }
 }

@@ -113,6 +113,7 @@ fn decided(policy: &Policy) -> Vec<Decisions> {
                         evidence: Vec::new(),
                         weekly: None,
                         restlessness: None,
+                        random_day: None,
                         chances: Chances::default(),
                     };
                     let seen = Observation {

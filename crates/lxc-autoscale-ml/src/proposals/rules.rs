@@ -120,7 +120,7 @@ fn moved(now: &Decision, before: &Decision, share: f64) -> bool {
 /// Whether the reason for keeping a container unchanged is temporary, so that a proposal of this kind can wait.
 fn is_passing(reason: &Reason, proposed: Action) -> bool {
     match reason {
-        Reason::Restless { .. } => proposed == Action::Shrink,
+        Reason::Restless { .. } | Reason::Random { .. } => proposed == Action::Shrink,
         Reason::EnoughAllDay { .. } => proposed == Action::Grow,
         Reason::Locked { .. }
         | Reason::AllocationUnknown

@@ -20,6 +20,7 @@ mod experts;
 pub mod histogram;
 mod model;
 mod opinions;
+mod random_day;
 mod recommendation;
 mod restlessness;
 pub mod selector;

@@ -153,6 +153,7 @@ fn steer_plainly(seed: u64, tally: &mut Tally) {
             evidence: Vec::new(),
             weekly: None,
             restlessness: None,
+            random_day: None,
             chances: Chances::default(),
         };
         let recommendation =

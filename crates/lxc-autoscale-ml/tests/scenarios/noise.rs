@@ -47,6 +47,9 @@ fn unrest_of(outcomes: &[Outcome], of: fn(&Outcome) -> Vec<(i64, &Decision)>) ->
     let (mut changes, mut most) = (0, 0);
     for outcome in outcomes {
         let made = of(outcome);
+        for (at, d) in &made {
+            println!("  {:.2} {d}", (at - BEGIN) as f64 / 3600.0);
+        }
         changes += made.iter().filter(|(at, _)| BEGIN + DAY_SECONDS < *at).count();
         let turns: Vec<i64> = made
             .windows(2)
@@ -110,9 +113,8 @@ fn noise_of_thirty_per_cent_is_hardly_followed() {
     check("30 %", |chance| 1.0 + 0.6 * (chance(0) - 0.5), [(0.3, 1), (0.3, 1), (0.5, 1)]);
 }
 
-/// Noise without a bound: now and then far above its median. This misses what is asked for (no change all day, one reversal
-/// in six hours): a size that such a load stays below for hours is paid for until it comes again. The bounds are what is
-/// reached.
+/// Noise without a bound: now and then far above its median. The largest of it is kept, because it comes again at random. What
+/// is left are its records: use that nobody saw on the day before is answered, and given back a day later.
 fn lognormal(sigma: f64, chance: &dyn Fn(u64) -> f64) -> f64 {
     // The sum of twelve uniform numbers is nearly normal, of variance one.
     let normal = (0..12).map(chance).sum::<f64>() - 6.0;
@@ -120,16 +122,16 @@ fn lognormal(sigma: f64, chance: &dyn Fn(u64) -> f64) -> f64 {
 }
 
 #[test]
-fn unbounded_noise_of_fifteen_per_cent_is_followed_in_hundredths_alone() {
-    check("lognormal, 0.15", |chance| lognormal(0.15, chance), [(10.0, 4), (0.0, 0), (1.0, 2)]);
+fn unbounded_noise_of_fifteen_per_cent_is_hardly_followed() {
+    check("lognormal, 0.15", |chance| lognormal(0.15, chance), [(1.0, 1), (0.0, 0), (0.5, 1)]);
 }
 
 #[test]
-fn unbounded_noise_of_a_quarter_is_followed_less() {
-    check("lognormal, 0.25", |chance| lognormal(0.25, chance), [(14.0, 5), (10.0, 6), (4.0, 4)]);
+fn unbounded_noise_of_a_quarter_is_hardly_followed() {
+    check("lognormal, 0.25", |chance| lognormal(0.25, chance), [(1.0, 1), (0.5, 1), (0.5, 1)]);
 }
 
 #[test]
-fn unbounded_noise_of_a_half_is_followed_less() {
-    check("lognormal, 0.5", |chance| lognormal(0.5, chance), [(16.0, 6), (12.0, 7), (11.0, 6)]);
+fn unbounded_noise_of_a_half_is_hardly_followed() {
+    check("lognormal, 0.5", |chance| lognormal(0.5, chance), [(0.5, 1), (0.5, 1), (2.0, 2)]);
 }

@@ -324,6 +324,7 @@ mod tests {
             ],
             weekly: None,
             restlessness: None,
+            random_day: None,
             chances: crate::confidence::Chances::default(),
         };
         let mut shown = Vec::new();

@@ -130,6 +130,12 @@ impl fmt::Display for Reason {
                 f,
                 "it could give back and is restless: on the last day {size} were enough for {minutes:.0} min on average"
             ),
+            Self::Random { size } => {
+                write!(
+                    f,
+                    "it could give back, and its use comes at random: it took {size} to be enough all of the last day"
+                )
+            }
             Self::Disturbed { disturbance } => disturbance.fmt(f),
             Self::SetByHand { from, size: size @ Amount::Cores(_), setting, remaining_seconds } => write!(
                 f,
@@ -259,7 +265,7 @@ impl Reason {
             Self::InUse { floor } => format!("it gives back when it uses less than {floor}"),
             Self::NotWorthIt { least, .. } => format!("a saving of at least {least}"),
             Self::EnoughAllDay { .. } => "more use, throttling, or a forecast above what it has".to_owned(),
-            Self::Restless { .. } => "a calmer day, or a level that lasts".to_owned(),
+            Self::Restless { .. } | Self::Random { .. } => "a calmer day, or a level that lasts".to_owned(),
             Self::Disturbed { disturbance: Disturbance::Lock { .. } } => {
                 "the next measurement after Proxmox has released the lock".to_owned()
             }

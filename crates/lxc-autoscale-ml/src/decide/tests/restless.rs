@@ -116,3 +116,66 @@ fn what_was_enough_all_day_is_not_raised_for_a_forecast_that_fits() {
         assert_eq!(decision.action, Action::Grow, "{why}: {decision}");
     }
 }
+
+/// After a random day of which so many cores were enough.
+fn random(cores: f64) -> impl Fn(&mut World) {
+    move |world| estimate_of(world).random_day = Some(cores)
+}
+
+#[test]
+fn after_a_random_day_it_keeps_what_was_enough_for_it() {
+    assert_eq!(
+        decide(1.1, 1.3, random(4.0)).to_string(),
+        "keep 4 cores: it could give back, and its use comes at random: it took 4 cores to be enough all of the last day"
+    );
+    assert_eq!(decide(1.1, 1.3, random(2.6)).to, Some(3.0));
+    assert_eq!(decide(1.1, 1.3, random(1.5)).to, Some(2.0), "the step stays limited");
+    // Its maximum is the policy's, whatever was enough.
+    let at_most_three = |world: &mut World| {
+        random(4.0)(world);
+        world.policy.cpu.max_cores = 3.0;
+    };
+    assert_eq!(decide(1.1, 1.3, at_most_three).to, Some(3.0));
+    let memory = |enough: f64| {
+        let mut world = world();
+        let estimate = Estimate { random_day: Some(enough), ..estimate(600.0, 300.0) };
+        world.recommendation.as_mut().unwrap().memory = Some(estimate);
+        world.decide().memory.to
+    };
+    assert_eq!((memory(1700.0), memory(2100.0)), (Some(1712.0), None));
+}
+
+#[test]
+fn after_a_random_day_a_forecast_is_no_reason_to_grow() {
+    let after = |random_day: Option<f64>, change: fn(&mut World)| {
+        decide(3.0, 4.7, |world| {
+            foreseen(4.1)(world);
+            estimate_of(world).random_day = random_day;
+            change(world);
+        })
+    };
+    assert_eq!(after(None, |_| ()).action, Action::Grow);
+    assert_eq!(
+        after(Some(3.3), |_| ()).to_string(),
+        "keep 4 cores: 3.45 cores were enough all of the last day, headroom included"
+    );
+    // More than it has was needed, by chance or for a while.
+    assert_eq!(after(Some(4.5), |_| ()).action, Action::Grow);
+    let lasting = decide(3.6, 4.7, |world| {
+        foreseen(4.1)(world);
+        estimate_of(world).random_day = Some(3.3);
+    });
+    assert_eq!(lasting.action, Action::Grow, "{lasting}");
+    // What was used at this time on other days must fit.
+    fn in_season(cores: f64, world: &mut World) {
+        let estimate = estimate_of(world);
+        estimate.basis = Fact::SeasonPeak;
+        estimate.evidence.push(Evidence { fact: Fact::SeasonPeak, value: cores });
+    }
+    assert_eq!(after(Some(3.3), |world| in_season(3.9, world)).action, Action::Keep);
+    assert_eq!(after(Some(3.3), |world| in_season(4.1, world)).action, Action::Grow);
+    let throttled = |world: &mut World| {
+        estimate_of(world).evidence.push(Evidence { fact: Fact::ThrottledDemand, value: 4.2 });
+    };
+    assert_eq!(after(Some(3.3), throttled).action, Action::Grow);
+}

@@ -10,6 +10,7 @@ use crate::forecast::{Quantiles, Recall};
 use crate::recommend::clock::days_before;
 use crate::recommend::demand::Demand;
 use crate::recommend::experts::{Expert, View};
+use crate::recommend::random_day::enough_for_random;
 use crate::recommend::recommendation::{Estimate, Fact, WeeklyPeak};
 use crate::recommend::restlessness::Restlessness;
 use crate::recommend::selector::{Selector, Wish};
@@ -57,6 +58,8 @@ pub(super) struct Outlook {
     pub(super) weekly: Option<WeeklyPeak>,
     #[serde(default)]
     pub(super) restlessness: Option<Restlessness>,
+    #[serde(default)]
+    pub(super) random_day: Option<f64>,
 }
 
 /// What the followed expert holds, and what it would take now were moving free.
@@ -154,11 +157,22 @@ impl Learnt {
             self.weeks.foreseen_by_hour(step * STEP_SECONDS, end, panel.zone)
         });
         let daily = panel.daily.and_then(|habit| self.series.daily_rise(step, &habit, panel.zone));
-        let restlessness = panel.restless.and_then(|(headroom, price_of_a_change)| {
-            Restlessness::of(&self.series.window_of(step, DAY_STEPS), headroom, price_of_a_change)
+        let day = self.series.window_of(step, DAY_STEPS);
+        let restlessness = panel
+            .restless
+            .and_then(|(headroom, price_of_a_change)| Restlessness::of(&day, headroom, price_of_a_change));
+        let random_day = enough_for_random(&day, || self.series.window(step));
+        let random_day = random_day.map(|enough| enough * panel.random_headroom);
+        self.outlook = wishes.map(|wishes| Outlook {
+            step,
+            value,
+            wishes,
+            forecast,
+            daily,
+            weekly,
+            restlessness,
+            random_day,
         });
-        self.outlook =
-            wishes.map(|wishes| Outlook { step, value, wishes, forecast, daily, weekly, restlessness });
     }
 
     /// What a forecast at `step` is made from; `None` where too little is known.
@@ -245,6 +259,7 @@ impl Learnt {
             evidence: evidence.all,
             weekly: self.weekly(),
             restlessness: self.outlook.as_ref().and_then(|outlook| outlook.restlessness.clone()),
+            random_day: self.outlook.as_ref().and_then(|outlook| outlook.random_day),
             chances,
         }
     }
