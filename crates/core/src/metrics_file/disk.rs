@@ -3,16 +3,20 @@
 
 use std::fs::{File, Metadata};
 use std::io;
+use std::num::NonZero;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{Advice, Mode, OFlags, fadvise};
 
 use crate::{durable, regular_file};
 
 /// The most files that are put aside. If all places are taken, the last one is reused, so that the first is never
 /// lost: it may hold the whole past in the layout of the Python original.
 const MAX_PUT_ASIDE: u32 = 9;
+
+/// A page of the kernel, or a part of a larger one.
+const PAGE_BYTES: u64 = 4096;
 
 /// Identifies a file and the state we left it in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +73,18 @@ pub(super) fn open_own(path: &Path) -> io::Result<File> {
 pub(super) fn open_nameless(directory: &Path) -> io::Result<File> {
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
     Ok(rustix::fs::open(directory, flags, Mode::RUSR | Mode::WUSR)?.into())
+}
+
+/// Tells the kernel that a file, which is on the disk up to `bytes`, is not read soon, so that it need not keep it in memory.
+///
+/// Otherwise what is written fills all the memory that the monitor may have, and from then on the kernel searches for
+/// something to drop with each page that is written. The last page stays: the next record begins in it.
+pub(super) fn let_go_of_pages(file: &File, bytes: u64) {
+    let pages = bytes / PAGE_BYTES * PAGE_BYTES;
+    if let Some(pages) = NonZero::new(pages) {
+        // A hint: whatever becomes of it, the file is the same.
+        let _ = fadvise(file, 0, Some(pages), Advice::DontNeed);
+    }
 }
 
 /// Opens the lock file, creating it if necessary; a symbolic link is an error.

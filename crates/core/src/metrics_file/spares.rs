@@ -6,13 +6,13 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, BufWriter, IntoInnerError, Write};
+use std::io::{self, Write};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::disk::{Stamp, stamp_at};
+use super::disk::{self, Stamp, stamp_at};
 use super::format::FOOTER;
 use crate::durable::{create_new, sibling};
 
@@ -32,7 +32,8 @@ const TIGHT: Duration = Duration::from_mins(1);
 /// than this wait in memory for the next append.
 const SHORT_REST: Duration = Duration::from_millis(500);
 
-/// Size of the pieces in which files are written.
+/// Size of the pieces in which files are written. They begin at whole multiples of it, because the kernel then keeps each in
+/// one piece of memory, and a page of it costs two thirds of what it costs otherwise.
 const PIECE_BYTES: usize = 64 << 10;
 
 /// The copies that are not published; the one that has rested longest is first.
@@ -177,6 +178,7 @@ impl Spares {
 
     /// Takes the copy that was published until now.
     pub(super) fn retire(&mut self, name: PathBuf, file: File, stamp: Stamp, now: Instant) {
+        disk::let_go_of_pages(&file, stamp.bytes());
         let spare = Spare { name, file, complete_bytes: stamp.bytes(), stamp: Some(stamp) };
         self.resting.push_back(Resting { spare, since: now });
     }
@@ -208,12 +210,13 @@ impl Spare {
     pub(super) fn write_end(
         &mut self,
         at: u64,
-        write: impl FnOnce(&mut BufWriter<End<'_>>) -> io::Result<()>,
+        write: impl FnOnce(&mut End<'_>) -> io::Result<()>,
     ) -> io::Result<()> {
         self.stamp = None;
-        let mut end = BufWriter::with_capacity(PIECE_BYTES, End { file: &self.file, at });
+        let mut end = End { file: &self.file, at, piece: Vec::with_capacity(PIECE_BYTES) };
         let written = write(&mut end).and_then(|()| {
-            let bytes = end.into_inner().map_err(IntoInnerError::into_error)?.at;
+            end.flush()?;
+            let bytes = end.at;
             cut_off(&self.file, bytes)?;
             self.file.sync_all()?;
             Ok(bytes)
@@ -264,23 +267,38 @@ impl Spare {
     }
 }
 
-/// The end of a file; each piece is written where the previous one ended.
+/// The end of a file, written piece by piece.
 #[derive(Debug)]
 pub(super) struct End<'a> {
     file: &'a File,
+    /// Where the next piece begins.
     at: u64,
+    piece: Vec<u8>,
 }
 
 impl Write for End<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.file.write_at(bytes, self.at)?;
-        self.at += written as u64;
-        Ok(written)
+        let room = up_to_boundary(self.at) - self.piece.len();
+        let taken = &bytes[..bytes.len().min(room)];
+        self.piece.extend_from_slice(taken);
+        if taken.len() == room {
+            self.flush()?;
+        }
+        Ok(taken.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
+        self.file.write_all_at(&self.piece, self.at)?;
+        self.at += self.piece.len() as u64;
+        self.piece.clear();
         Ok(())
     }
+}
+
+/// Length of the piece that begins at an offset of a file.
+fn up_to_boundary(at: u64) -> usize {
+    // A remainder is smaller than a piece.
+    PIECE_BYTES - usize::try_from(at % PIECE_BYTES as u64).unwrap_or(0)
 }
 
 /// Removes what a failed write left after the end. The check avoids a journal transaction if the file already has
@@ -294,14 +312,16 @@ fn cut_off(file: &File, bytes: u64) -> io::Result<()> {
 /// In large pieces: within one file system, `copy_file_range` and `sendfile` would use a pipe of sixteen pages, page
 /// by page.
 pub(super) fn copy_range(source: &File, range: Range<u64>, target: &File, at: u64) -> io::Result<()> {
-    let pieces = (range.start..range.end).step_by(PIECE_BYTES);
-    let mut buffer =
-        vec![0; usize::try_from(range.end - range.start).map_or(PIECE_BYTES, |bytes| bytes.min(PIECE_BYTES))];
-    for begin in pieces {
-        let wanted = usize::try_from(range.end - begin).map_or(buffer.len(), |bytes| bytes.min(buffer.len()));
+    let length = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+    let mut buffer = vec![0; length(range.end - range.start).min(PIECE_BYTES)];
+    let mut begin = range.start;
+    while begin < range.end {
+        let to = at + (begin - range.start);
+        let wanted = length(range.end - begin).min(buffer.len()).min(up_to_boundary(to));
         let piece = &mut buffer[..wanted];
         source.read_exact_at(piece, begin)?;
-        target.write_all_at(piece, at + (begin - range.start))?;
+        target.write_all_at(piece, to)?;
+        begin += wanted as u64;
     }
     Ok(())
 }
@@ -333,6 +353,29 @@ mod tests {
             spares.retire(name, std::mem::replace(&mut published, file), stamp, now);
         }
         std::fs::read_dir(directory.path()).unwrap().count()
+    }
+
+    #[test]
+    fn pieces_end_at_whole_multiples_of_their_size_and_lose_nothing() {
+        let text: Vec<u8> = (b'a'..=b'w').cycle().take(3 * PIECE_BYTES + 5).collect();
+        let boundaries = [0, 1, PIECE_BYTES - 1, PIECE_BYTES, PIECE_BYTES + 7];
+        for (at, step) in boundaries.iter().flat_map(|at| [(*at as u64, 1000), (*at as u64, text.len())]) {
+            let [file, copy] = [tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap()];
+            let mut end = End { file: &file, at, piece: Vec::new() };
+            for part in text.chunks(step) {
+                end.write_all(part).unwrap();
+                assert!(end.at == at || end.at.is_multiple_of(PIECE_BYTES as u64), "{at}");
+            }
+            end.flush().unwrap();
+            let mut found = vec![0; text.len()];
+            file.read_exact_at(&mut found, at).unwrap();
+            assert!(found == text, "written from {at}");
+            for to in boundaries {
+                copy_range(&file, at..at + text.len() as u64, &copy, to as u64).unwrap();
+                copy.read_exact_at(&mut found, to as u64).unwrap();
+                assert!(found == text, "copied from {at} to {to}");
+            }
+        }
     }
 
     #[test]

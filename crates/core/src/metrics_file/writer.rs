@@ -478,11 +478,9 @@ impl MetricsWriter {
         let spare = self.spares.filled(self.mode, |file| {
             let mut kept = ArrayWriter::begin(BufWriter::new(file))?;
             format::for_each_record(source, |_, record| {
-                let is_too_old = || {
-                    let taken = time_of(record);
-                    keep_age.zip(taken).is_some_and(|(keep_age, taken)| keep_age < age(taken, now))
-                };
-                if is_too_old() {
+                // To find its time takes as long as to copy it.
+                let is_too_old = |keep_age| time_of(record).is_some_and(|taken| keep_age < age(taken, now));
+                if keep_age.is_some_and(is_too_old) {
                     return Ok(());
                 }
                 if kept.is_empty() {

@@ -32,9 +32,10 @@ pub(super) fn cycles_in(log: &Path) -> u64 {
         as u64
 }
 
-/// Our own monitor with everything it ships with, minus the omitted features, writing its snapshots.
+/// A build of our own monitor with everything it ships with, minus the omitted features, writing its snapshots.
 pub(super) fn ours(
     stage: &Stage,
+    program: &Path,
     without: &[String],
     looks: Looks,
     time: Duration,
@@ -42,7 +43,7 @@ pub(super) fn ours(
     let configuration = stage.monitor_configuration(without, looks)?.display().to_string();
     let log = stage.directory().join("monitor.log");
     let mut arguments = unit::environment(UNIT).map_err(MonitorBenchError::io("read", unit::path(UNIT)))?;
-    let command = [monitor().display().to_string(), "run".to_owned(), "--config".to_owned(), configuration];
+    let command = [program.display().to_string(), "run".to_owned(), "--config".to_owned(), configuration];
     arguments.extend(command);
     let memory_max = unit::memory_max(UNIT).map_err(MonitorBenchError::io("read", unit::path(UNIT)))?;
     let mut contestant =

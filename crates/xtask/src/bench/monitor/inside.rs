@@ -3,13 +3,13 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::contestants::{COMMANDS_PER_SAMPLE, PCT_SECONDS, floor, forked, ours};
+use super::contestants::{COMMANDS_PER_SAMPLE, PCT_SECONDS, floor, forked, monitor, ours};
 use super::files::{Files, Reading};
 use super::groups::MAX_CONTAINERS;
 use super::measure::Used;
 use super::stage::{Looks, Stage};
 use super::table::{self, Row};
-use super::{MonitorBenchError, OPTIONAL_FEATURES, Options, netdata};
+use super::{MonitorBenchError, OPTIONAL_FEATURES, Options, against, netdata};
 use crate::say;
 
 /// Measures everything; the other half removes `directory`.
@@ -23,6 +23,9 @@ pub(crate) fn run(directory: &Path, options: &Options) -> Result<(), MonitorBenc
     }
     let time = Duration::from_secs(options.seconds.max(1));
     let mut stage = Stage::set_up(directory)?;
+    if let Some(other) = &options.against {
+        return against::compare(&mut stage, other, &sizes, time, options.turns);
+    }
     let fork = forked(&stage)?;
     let mut rows = Vec::new();
     let mut files: Option<Files> = None;
@@ -42,10 +45,10 @@ pub(crate) fn run(directory: &Path, options: &Options) -> Result<(), MonitorBenc
             say(&format!("  {row}"));
             rows.push(row);
         };
-        add(table::OURS, ours(&stage, &options.without, Looks::AsShipped, time)?);
+        add(table::OURS, ours(&stage, &monitor(), &options.without, Looks::AsShipped, time)?);
         let optional = OPTIONAL_FEATURES.map(str::to_owned);
-        add(table::OURS_RATES_ONLY, ours(&stage, &optional, Looks::AsShipped, time)?);
-        add(table::OURS_ALL_FILES, ours(&stage, &optional, Looks::AllFull, time)?);
+        add(table::OURS_RATES_ONLY, ours(&stage, &monitor(), &optional, Looks::AsShipped, time)?);
+        add(table::OURS_ALL_FILES, ours(&stage, &monitor(), &optional, Looks::AllFull, time)?);
         add(table::PREAD_FLOOR, floor(&stage, files, Reading::AsOften, "pread", time)?);
         let only_quiet = "floor: pread, only the files of each cycle";
         add(only_quiet, floor(&stage, files, Reading::OfEachCycle, "pread", time)?);

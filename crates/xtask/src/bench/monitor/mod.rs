@@ -8,6 +8,7 @@
 //! CPU time is what the kernel charges to a control group that contains only the contestant, so its children and
 //! ended threads count.
 
+mod against;
 mod contestants;
 mod files;
 mod groups;
@@ -45,6 +46,13 @@ pub(crate) struct Options {
     /// Omit netdata.
     #[arg(long)]
     without_netdata: bool,
+    /// Compare only this other build of the monitor, the present one and the floor, in turns; all with rates and the
+    /// snapshot's line only.
+    #[arg(long, value_name = "PROGRAM", conflicts_with_all = ["without", "json"])]
+    against: Option<PathBuf>,
+    /// How often each has its turn with `--against`.
+    #[arg(long, default_value_t = 4, requires = "against")]
+    turns: u32,
     /// Also write the figures to this file.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,

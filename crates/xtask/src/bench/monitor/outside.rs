@@ -20,7 +20,7 @@ pub(super) fn run(options: &Options) -> Result<(), MonitorBenchError> {
         return Err(MonitorBenchError::NotRoot);
     }
     packages::ensure(&["iproute2", "strace", "util-linux"])?;
-    let has_netdata = !options.without_netdata && has_netdata();
+    let has_netdata = !options.without_netdata && options.against.is_none() && has_netdata();
     command::run(cargo(["build-monitor"]))?;
     command::run(cargo([
         "build",
@@ -55,6 +55,10 @@ pub(super) fn run(options: &Options) -> Result<(), MonitorBenchError> {
     }
     if !has_netdata {
         inside.arg("--without-netdata");
+    }
+    if let Some(other) = &options.against {
+        let other = std::path::absolute(other).map_err(MonitorBenchError::io("resolve", other))?;
+        inside.arg("--against").arg(other).arg("--turns").arg(options.turns.to_string());
     }
     if let Some(json) = &options.json {
         let json = std::path::absolute(json).map_err(MonitorBenchError::io("resolve", json))?;
