@@ -174,6 +174,7 @@ fn decide_cpu(policy: &Policy, situation: &Situation<'_>, node: &NodeSituation, 
     }
     vetoes.extend(shrink_holds(&policy.guard, &guard.cpu, rules.cooldown_down_seconds, now));
     let whole = rules.control == CpuControl::Cores;
+    let granularity = if whole { 1.0 } else { CPULIMIT_STEP };
     Case {
         resource: Resource::Cpu,
         mode: rules.mode,
@@ -183,7 +184,7 @@ fn decide_cpu(policy: &Policy, situation: &Situation<'_>, node: &NodeSituation, 
         low: rules.min_cores,
         high: rules.max_cores,
         caps: cpu_caps(rules, allocation, pinned, node),
-        granularity: if whole { 1.0 } else { CPULIMIT_STEP },
+        granularity,
         max_step_up_percent: rules.max_step_up_percent,
         max_step_down_percent: rules.max_step_down_percent,
         least_step: if whole { 1.0 } else { CPULIMIT_STEP },
@@ -198,7 +199,7 @@ fn decide_cpu(policy: &Policy, situation: &Situation<'_>, node: &NodeSituation, 
         // For the CPU, failed sizes are not remembered: a limit that is too low is noticed at once and costs little.
         held: boosted(&guard.cpu, Resource::Cpu, now)
             .into_iter()
-            .chain(random_day(estimate, Resource::Cpu, rules.max_cores))
+            .chain(random_day(estimate, Resource::Cpu, rules.max_cores, granularity))
             .collect(),
         min_confidence_percent: policy.min_confidence_percent,
         vetoes,
@@ -285,7 +286,7 @@ fn decide_memory(
             .into_iter()
             .chain(remembered)
             .chain(first_day_floor(estimate, rules.margin_percent))
-            .chain(random_day(estimate, Resource::Memory, rules.max_mib as f64))
+            .chain(random_day(estimate, Resource::Memory, rules.max_mib as f64, granularity))
             .collect(),
         min_confidence_percent: policy.min_confidence_percent,
         vetoes,
@@ -412,10 +413,12 @@ fn first_day_floor(estimate: &Estimate, margin_percent: f64) -> Option<(f64, Rea
         .then_some((least, Reason::UsedBefore { known_seconds, seen: Amount::Mib(seen) }))
 }
 
-/// What was enough for a random day, which will come again; a container above its maximum still comes back to it.
-fn random_day(estimate: &Estimate, resource: Resource, most: f64) -> Option<(f64, Reason)> {
-    let enough = estimate.random_day?.min(most);
-    Some((enough, Reason::Random { size: Amount::of(resource, enough) }))
+/// What was enough for a random day, which will come again; a container above its maximum still comes back to it, in whole
+/// multiples of the granularity.
+fn random_day(estimate: &Estimate, resource: Resource, high: f64, granularity: f64) -> Option<(f64, Reason)> {
+    let enough = estimate.random_day?;
+    let most = (high / granularity).floor() * granularity;
+    Some((enough.min(most), Reason::Random { size: Amount::of(resource, enough) }))
 }
 
 /// What forbids any change of a resource.

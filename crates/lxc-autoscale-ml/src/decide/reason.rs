@@ -217,7 +217,7 @@ pub enum Reason {
     },
     /// It could give back, and its use on the last day came at random.
     Random {
-        /// What was enough all day, headroom included.
+        /// What was enough all day but for levels that lasted, headroom included.
         size: Amount,
     },
 

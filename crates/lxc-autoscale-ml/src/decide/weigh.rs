@@ -133,26 +133,17 @@ impl Case<'_> {
 
     /// Why a growth is not made that nothing measured asks for: all that was needed on the last day fits with its headroom,
     /// or lacks less of it than `least`, and what is foreseen fits without. The rest is the forecast's wavering, or what an
-    /// expert adds after a shortage of its own size. After a random day a forecast says nothing, and the same hour of
-    /// other days no more than that it must fit.
+    /// expert adds after a shortage of its own size. After a random day a forecast says nothing. For CPU alone: memory that
+    /// comes too late kills.
     fn enough_all_day(&self, least: f64) -> Option<Reason> {
         let fits = |enough: &f64| *enough < self.current + least;
-        let fits_without = |value: f64| value <= self.current + EPSILON;
-        let random = self.estimate.random_day.filter(fits);
-        // Lasting levels included, where they are known: after a random day, too, a forecast of one is a reason to grow.
-        let enough = self.estimate.restlessness.as_ref().map(|day| day.enough).or(random).filter(fits)?;
-        let foreseen = self.estimate.value_of(Fact::Forecast).filter(|_| random.is_none());
-        let nothing_measured = match self.estimate.basis {
-            Fact::Forecast | Fact::RecentPeak => true,
-            Fact::SeasonPeak => {
-                random.is_some() && self.estimate.value_of(Fact::SeasonPeak).is_some_and(fits_without)
-            }
-            _ => false,
-        };
-        let is_calm = nothing_measured
+        let enough = self.estimate.restlessness.as_ref().map(|day| day.enough).filter(fits)?;
+        let is_random = self.estimate.random_day.as_ref().is_some_and(fits);
+        let foreseen = self.estimate.value_of(Fact::Forecast).filter(|_| !is_random);
+        let is_calm = matches!(self.estimate.basis, Fact::Forecast | Fact::RecentPeak)
             && self.estimate.value_of(Fact::ThrottledDemand).is_none()
             && self.estimate.weekly.is_none()
-            && foreseen.is_none_or(fits_without)
+            && foreseen.is_none_or(|foreseen| foreseen <= self.current + EPSILON)
             && self.low <= self.current;
         let foreseen = foreseen.map(|foreseen| self.amount(foreseen));
         is_calm.then(|| Reason::EnoughAllDay { size: self.amount(enough), foreseen })

@@ -33,7 +33,7 @@ const FIRST_STEP_SECONDS: f64 = 60.0;
 const MEMORY_FLOOR_STEPS: i64 = 3;
 /// Whatever the experts say, memory has this much room above what is in use: what comes within a minute is
 /// forecast by nobody, and running into the limit kills.
-pub(super) const LEAST_MEMORY_MARGIN: f64 = 0.15;
+const LEAST_MEMORY_MARGIN: f64 = 0.15;
 /// In use is what was in the last six hours: with the last minute alone a size follows the noise of it, down in a quiet minute
 /// and up again in the next, and runs short oftener (3.8 instead of 3.2 times a month on 20 recorded machines).
 const MEMORY_MARGIN_STEPS: i64 = 72;

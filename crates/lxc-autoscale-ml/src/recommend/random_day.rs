@@ -10,8 +10,13 @@ const UPPER_SHARE: f64 = 0.1;
 /// So many steps in a row in the upper tenth are a level that lasted, as a backup or a job is: by chance they come on one
 /// day in four hundred.
 const LASTING_STEPS: usize = 5;
-/// A day is random unless its ratio lies so many standard deviations below that of chance: chance does once in 740 days.
+/// A day is random unless its ratio lies so many standard deviations below that of chance: chance does on one day in 740.
+/// Looked at again in each step, it does for a while once in two months.
 const LEAST_DEVIATIONS: f64 = 3.0;
+/// Once it is called random it is until so many: a load just at the bound would be called both, several times a day.
+const STAYING_DEVIATIONS: f64 = 4.5;
+/// Where so many of the steps are equal there is a level, and what rises above it is no noise of it.
+const MOST_EQUAL_SHARE: f64 = 0.5;
 
 /// A load whose peak is more than so many times its median is no level with noise: it does nothing, and now and then
 /// something. To hold the peak all day would cost more than the changes do: 1.6 % on 79 recorded machines without this
@@ -21,9 +26,19 @@ const MOST_MEDIANS: f64 = 8.0;
 /// What was enough for all of a random day but for its lasting levels, without headroom. The steps come oldest first, NaN
 /// is unknown; `None` where too little is known, where the day has a shape, where all the days that are `kept` have one
 /// together (a shape too faint for a day shows in a week), and where it is bursts over nothing.
-pub(crate) fn enough_for_random(day: &[f32], kept: impl FnOnce() -> Vec<f32>) -> Option<f64> {
+///
+/// A short peak that comes at the same time each day is random in this sense, too, and is kept for all of the day.
+pub(crate) fn enough_for_random(
+    day: &[f32],
+    kept: impl FnOnce() -> Vec<f32>,
+    was_random: bool,
+) -> Option<f64> {
+    let deviations = if was_random { STAYING_DEVIATIONS } else { LEAST_DEVIATIONS };
     let passing = without_lasting(day)?;
-    if passing.len() < LEAST_STEPS || !is_random(&passing) || !is_random(&without_lasting(&kept())?) {
+    if passing.len() < LEAST_STEPS
+        || !is_random(&passing, deviations)
+        || !is_random(&without_lasting(&kept())?, deviations)
+    {
         return None;
     }
     let sorted = sorted(passing);
@@ -57,30 +72,31 @@ fn sorted(mut values: Vec<f32>) -> Vec<f32> {
 
 /// Whether the order of the values is that of chance: the rank version of von Neumann's ratio (Bartels, Journal of the
 /// American Statistical Association 77, 1982), against values that follow each other.
-fn is_random(values: &[f32]) -> bool {
-    let ranks = ranks(values);
+fn is_random(values: &[f32], deviations: f64) -> bool {
+    let (ranks, most_equal) = ranks(values);
     let count = values.len() as f64;
-    let mean = (count + 1.0) / 2.0;
+    let mean = f64::midpoint(count, 1.0);
     let spread: f64 = ranks.iter().map(|rank| (rank - mean).powi(2)).sum();
     let steps: f64 = ranks.windows(2).map(|pair| (pair[1] - pair[0]).powi(2)).sum();
-    // Of chance the ratio is 2 on average, with a variance of about 4 / n. Without any spread there is nothing to be random.
-    0.0 < spread && (2.0 - LEAST_DEVIATIONS * 2.0 / count.sqrt()) * spread <= steps
+    // Of chance the ratio is 2 on average, with a variance of about 4 / n while few values are equal.
+    most_equal as f64 <= MOST_EQUAL_SHARE * count && (2.0 - deviations * 2.0 / count.sqrt()) * spread <= steps
 }
 
-/// The rank of each value, from 1; equal values share the mean of theirs.
-fn ranks(values: &[f32]) -> Vec<f64> {
+/// The rank of each value, from 1, and how many are equal at the most; equal values share the mean of their ranks.
+fn ranks(values: &[f32]) -> (Vec<f64>, usize) {
     let mut order: Vec<usize> = (0..values.len()).collect();
     order.sort_unstable_by(|a, b| values[*a].total_cmp(&values[*b]));
     let mut ranks = vec![0.0; values.len()];
-    let mut below = 0;
+    let (mut below, mut most_equal) = (0, 0);
     for equal in order.chunk_by(|a, b| values[*a].total_cmp(&values[*b]).is_eq()) {
-        let rank = below as f64 + (equal.len() as f64 + 1.0) / 2.0;
+        let rank = below as f64 + f64::midpoint(equal.len() as f64, 1.0);
         for place in equal {
             ranks[*place] = rank;
         }
         below += equal.len();
+        most_equal = most_equal.max(equal.len());
     }
-    ranks
+    (ranks, most_equal)
 }
 
 #[cfg(test)]
@@ -100,7 +116,7 @@ mod tests {
 
     /// Of a single day.
     fn enough(day: &[f32]) -> Option<f64> {
-        enough_for_random(day, || day.to_vec())
+        enough_for_random(day, || day.to_vec(), false)
     }
 
     #[test]
@@ -151,7 +167,29 @@ mod tests {
         let kept: Vec<f32> = (0..2304).map(|step| step as f32 * 0.0003 + chance(step)).collect();
         let day = &kept[2304 - 288..];
         assert!(enough(day).is_some());
-        assert_eq!(enough_for_random(day, || kept.clone()), None);
+        assert_eq!(enough_for_random(day, || kept.clone(), false), None);
+    }
+
+    /// Memory in whole pages, or an idle CPU, and now and then something above it.
+    #[test]
+    fn a_level_that_is_left_now_and_then_is_no_noise() {
+        let flat = day(|step| if step % 41 == 0 { 2.0 } else { 1.0 });
+        assert_eq!(enough(&flat), None);
+        let steps = day(|step| (chance(step) * 5.0).floor() + 1.0);
+        assert_eq!(enough(&steps), Some(5.0), "few values, none of them the level");
+    }
+
+    #[test]
+    fn what_was_random_stays_so_at_the_bound() {
+        let mut last = 0.0;
+        let linked: Vec<f32> = (0..288)
+            .map(|step| {
+                last = 0.22 * last + chance(step);
+                last
+            })
+            .collect();
+        let said = |was_random| enough_for_random(&linked, || linked.clone(), was_random).is_some();
+        assert_eq!((said(false), said(true)), (false, true));
     }
 
     #[test]
@@ -164,18 +202,15 @@ mod tests {
 
     #[test]
     fn equal_values_share_their_ranks() {
-        assert_eq!(ranks(&[3.0, 1.0, 3.0, 2.0]), [3.5, 1.0, 3.5, 2.0]);
+        assert_eq!(ranks(&[3.0, 1.0, 3.0, 2.0]), (vec![3.5, 1.0, 3.5, 2.0], 2));
     }
 
-    /// How often chance is taken for a shape is what the number of deviations says: once in 740 days.
+    /// How often chance is taken for a shape is what the number of deviations says: on one of 740 days.
     #[test]
     fn chance_is_seldom_taken_for_a_shape() {
         let days = 2000;
-        let missed = (0..days)
-            .filter(|number| {
-                !is_random(&(0..288).map(|step| chance(number * 288 + step)).collect::<Vec<f32>>())
-            })
-            .count();
+        let noise = |number: usize| (0..288).map(|step| chance(number * 288 + step)).collect::<Vec<f32>>();
+        let missed = (0..days).filter(|number| !is_random(&noise(*number), LEAST_DEVIATIONS)).count();
         assert!(missed <= 10, "{missed} of {days}");
     }
 }

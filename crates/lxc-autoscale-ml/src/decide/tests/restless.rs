@@ -126,7 +126,8 @@ fn random(cores: f64) -> impl Fn(&mut World) {
 fn after_a_random_day_it_keeps_what_was_enough_for_it() {
     assert_eq!(
         decide(1.1, 1.3, random(4.0)).to_string(),
-        "keep 4 cores: it could give back, and its use comes at random: it took 4 cores to be enough all of the last day"
+        "keep 4 cores: it could give back, and its use comes at random: 4 cores were enough for the last day, but for levels that \
+         lasted"
     );
     assert_eq!(decide(1.1, 1.3, random(2.6)).to, Some(3.0));
     assert_eq!(decide(1.1, 1.3, random(1.5)).to, Some(2.0), "the step stays limited");
@@ -161,21 +162,28 @@ fn after_a_random_day_a_forecast_is_no_reason_to_grow() {
     );
     // More than it has was needed, by chance or for a while.
     assert_eq!(after(Some(4.5), |_| ()).action, Action::Grow);
+    let in_season = |world: &mut World| estimate_of(world).basis = Fact::SeasonPeak;
+    assert_eq!(after(Some(3.3), in_season).action, Action::Grow);
     let lasting = decide(3.6, 4.7, |world| {
         foreseen(4.1)(world);
         estimate_of(world).random_day = Some(3.3);
     });
     assert_eq!(lasting.action, Action::Grow, "{lasting}");
-    // What was used at this time on other days must fit.
-    fn in_season(cores: f64, world: &mut World) {
-        let estimate = estimate_of(world);
-        estimate.basis = Fact::SeasonPeak;
-        estimate.evidence.push(Evidence { fact: Fact::SeasonPeak, value: cores });
-    }
-    assert_eq!(after(Some(3.3), |world| in_season(3.9, world)).action, Action::Keep);
-    assert_eq!(after(Some(3.3), |world| in_season(4.1, world)).action, Action::Grow);
     let throttled = |world: &mut World| {
         estimate_of(world).evidence.push(Evidence { fact: Fact::ThrottledDemand, value: 4.2 });
     };
     assert_eq!(after(Some(3.3), throttled).action, Action::Grow);
+}
+
+/// A job that has run for half an hour is a level that lasts, which a random day leaves out. It needs its memory all the
+/// same.
+#[test]
+fn memory_is_not_withheld_after_a_random_day() {
+    for basis in [Fact::RecentPeak, Fact::Forecast, Fact::SeasonPeak] {
+        let mut world = world();
+        let evidence = vec![Evidence { fact: Fact::RecentPeak, value: 1900.0 }];
+        let estimate = Estimate { random_day: Some(700.0), basis, evidence, ..estimate(2470.0, 1900.0) };
+        world.recommendation.as_mut().unwrap().memory = Some(estimate);
+        assert_eq!(world.decide().memory.action, Action::Grow, "{basis:?}");
+    }
 }

@@ -161,8 +161,9 @@ impl Learnt {
         let restlessness = panel
             .restless
             .and_then(|(headroom, price_of_a_change)| Restlessness::of(&day, headroom, price_of_a_change));
-        let random_day = enough_for_random(&day, || self.series.window(step));
-        let random_day = random_day.map(|enough| enough * panel.random_headroom);
+        let was_random = self.outlook.as_ref().is_some_and(|outlook| outlook.random_day.is_some());
+        let random_day = enough_for_random(&day, || self.series.window(step), was_random);
+        let random_day = random_day.map(|enough| enough * panel.habit_headroom);
         self.outlook = wishes.map(|wishes| Outlook {
             step,
             value,

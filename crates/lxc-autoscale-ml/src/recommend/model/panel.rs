@@ -2,7 +2,6 @@
 
 use jiff::tz::TimeZone;
 
-use super::LEAST_MEMORY_MARGIN;
 use crate::forecast::ResourceModel;
 use crate::recommend::config::RecommendConfig;
 use crate::recommend::experts::{self, Expert, View};
@@ -48,10 +47,8 @@ pub(super) struct Panel<'a> {
     pub(super) daily: Option<Habit>,
     /// A weekly peak is prepared for so many steps before the hour in which it came; `None` where it is not.
     pub(super) weekly_ahead_steps: Option<i64>,
-    /// The factor of headroom with which what comes each day or each week is prepared for.
+    /// The factor of headroom with which what comes each day, each week or at random is prepared for.
     pub(super) habit_headroom: f64,
-    /// The factor of headroom above the peak of a random day.
-    pub(super) random_headroom: f64,
     /// The factor of headroom with which a size is held against the last day, and how many times its usual price a change
     /// costs; `None` where that is not done.
     pub(super) restless: Option<(f64, f64)>,
@@ -71,7 +68,6 @@ pub(super) fn cpu_panel(shared: &Shared) -> Panel<'_> {
         daily: shared.prepares_daily().then_some(CPU_HABIT),
         weekly_ahead_steps: shared.prepares_weekly().then_some(CPU_WEEKLY_STEPS),
         habit_headroom: 1.0 + shared.config().cpu_headroom_percent / 100.0,
-        random_headroom: 1.0 + shared.config().cpu_headroom_percent / 100.0,
         restless: Some((
             1.0 + shared.config().cpu_headroom_percent / 100.0,
             shared.config().price_of_a_change(),
@@ -93,7 +89,6 @@ pub(super) fn memory_panel(shared: &Shared) -> Panel<'_> {
         daily: shared.prepares_daily().then_some(MEMORY_HABIT),
         weekly_ahead_steps: shared.prepares_weekly().then_some(MEMORY_WEEKLY_STEPS),
         habit_headroom: 1.0 + shared.config().memory_headroom_percent / 100.0,
-        random_headroom: 1.0 + LEAST_MEMORY_MARGIN,
         restless: None,
     }
 }
