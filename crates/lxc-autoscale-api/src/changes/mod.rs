@@ -8,7 +8,7 @@
 //! change, the outcome is read from the node later (`ends`).
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -83,6 +83,8 @@ pub struct Changes {
     counted_to: Arc<AtomicU32>,
     permits: Arc<Semaphore>,
     capacity: u32,
+    /// The permits are gone because the server stops.
+    is_finishing: Arc<AtomicBool>,
     /// Held for reading by each sequence of changes.
     sequences: Arc<RwLock<()>>,
     /// Held for reading by each change until all of it is recorded, which is after its answer.
@@ -157,6 +159,7 @@ impl Changes {
             keys: Arc::new(KeyFile::new(config.server.keys_file.clone())),
             counted_to: Arc::new(AtomicU32::new(config.limits.max_changes_per_hour)),
             permits: Arc::new(Semaphore::new(permits)),
+            is_finishing: Arc::default(),
             capacity,
             sequences: Arc::default(),
             unrecorded: Arc::default(),
@@ -303,6 +306,11 @@ impl Changes {
         sender.send(true).map_err(|_| CancelRefused::Ended)
     }
 
+    /// Whether a job can be asked to cancel by this server: one that was begun before it started goes on without it.
+    pub fn can_cancel(&self, number: i64) -> bool {
+        locked(&self.cancels).contains_key(&number)
+    }
+
     /// Starts a change in a task of its own, which outlives the client.
     fn begin<T, W, F>(
         &self,
@@ -349,6 +357,9 @@ impl Changes {
             .map_err(|_| ChangeError::OutOfScope { caller: change.caller.identity.clone() })?;
         invariants::unprotected(&locked(&self.protected), &change.vmids)?;
         let place = Arc::clone(&self.permits).try_acquire_owned().map_err(|error| match error {
+            TryAcquireError::NoPermits if self.is_finishing.load(Ordering::Relaxed) => {
+                ChangeError::ShuttingDown
+            }
             TryAcquireError::NoPermits => ChangeError::TooManyChanges,
             TryAcquireError::Closed => ChangeError::ShuttingDown,
         });
@@ -399,6 +410,7 @@ impl Changes {
         // No sequence is cut in half; one that begins during this wait finds the permits closed.
         let _none = self.sequences.write().await;
         // A change that asks during this wait finds no permit left; one that asks later finds them closed.
+        self.is_finishing.store(true, Ordering::Relaxed);
         let _all = self.permits.acquire_many(self.capacity).await;
         self.permits.close();
         let _recorded = self.unrecorded.write().await;

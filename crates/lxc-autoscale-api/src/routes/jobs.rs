@@ -122,7 +122,8 @@ where
 
 pub(super) async fn list(State(state): State<AppState>, caller: Caller) -> Answer<Vec<JobInfo>> {
     let jobs = state.store().with(move |connection| table::jobs(connection, caller.containers.as_ref()));
-    let jobs = jobs.await.map_err(ActionError::from)?;
+    let jobs: Vec<JobInfo> = jobs.await.map_err(ActionError::from)?;
+    let jobs: Vec<JobInfo> = jobs.into_iter().map(|job| as_of_now(&state, job)).collect();
     Ok(success(format!("{}.", count(jobs.len(), "job")), jobs))
 }
 
@@ -166,7 +167,15 @@ fn word(info: &JobInfo) -> String {
 
 async fn find(state: &Shared, number: i64) -> Result<(JobInfo, Order), ApiError> {
     let found = state.store().with(move |connection| table::job(connection, number)).await;
-    found.map_err(ActionError::from)?.ok_or_else(no_such_job)
+    let (info, order) = found.map_err(ActionError::from)?.ok_or_else(no_such_job)?;
+    Ok((as_of_now(state, info), order))
+}
+
+/// A job that was begun before this server started cannot be cancelled by it.
+fn as_of_now(state: &Shared, job: JobInfo) -> JobInfo {
+    let cancellable =
+        job.cancellable && i64::try_from(job.id).is_ok_and(|number| state.changes().can_cancel(number));
+    JobInfo { cancellable, ..job }
 }
 
 fn no_such_job() -> ApiError {

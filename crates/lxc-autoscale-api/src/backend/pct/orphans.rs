@@ -25,11 +25,30 @@ pub(super) fn is_running(proc: &Path, command: &str) -> io::Result<bool> {
         }
         // A process that has ended meanwhile is not running.
         let Ok(line) = std::fs::read(entry.path().join("cmdline")) else { continue };
-        if ends_in(&line, &wanted) || is_worker(&line, &wanted) {
+        let is_meant = ends_in(&line, &wanted) || is_worker(&line, &wanted);
+        if is_meant && is_ours(proc, &entry.path()) {
             return Ok(true);
         }
     }
     Ok(false)
+}
+
+/// Whether a process has our user and our numbers of processes. Others, and what runs within a container, can give
+/// themselves any command line.
+fn is_ours(proc: &Path, process: &Path) -> bool {
+    let numbers = |process: &Path| std::fs::read_link(process.join("ns/pid"));
+    let user = effective_user(process);
+    user.is_some()
+        && user == effective_user(&proc.join("self"))
+        && numbers(process).is_ok_and(|theirs| numbers(&proc.join("self")).is_ok_and(|ours| ours == theirs))
+}
+
+/// The effective user of a process as the kernel says in its `status`: the owner of its directory is root while it
+/// cannot be traced.
+fn effective_user(process: &Path) -> Option<u32> {
+    let status = std::fs::read(process.join("status")).ok()?;
+    let line = status.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"Uid:"))?;
+    std::str::from_utf8(line).ok()?.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
 /// Whether a command line from procfs, whose arguments each end with a zero byte, ends with these words. (A
@@ -52,7 +71,7 @@ fn ends_in(line: &[u8], wanted: &[&str]) -> bool {
 }
 
 /// Whether a command line from procfs is the title of a worker for a call of these words: a verb, and the id of the
-/// container it is about. A worker that somebody else has started for the same is waited for, too, which does no harm.
+/// container it is about. A worker that somebody else has started for the same through Proxmox is waited for, too.
 fn is_worker(line: &[u8], wanted: &[&str]) -> bool {
     let (Some(verb), Some(id)) = (wanted.first(), wanted.get(1)) else { return false };
     let title = line.split(|byte| *byte == 0).next().unwrap_or_default();
@@ -85,6 +104,7 @@ fn kinds(verb: &str) -> &'static [&'static str] {
 #[cfg(test)]
 mod tests {
     use std::io::{BufRead, BufReader};
+    use std::os::unix::process::CommandExt;
     use std::process::{Command, Stdio};
 
     use super::*;
@@ -144,18 +164,14 @@ mod tests {
         assert!(!is_for("/usr/bin/pct\0clone\x00104", "pct clone 104 105"));
     }
 
-    #[test]
-    fn a_process_is_found_for_as_long_as_it_runs() {
-        // Nobody else is called with just these words.
-        let own = std::process::id().to_string();
-        let command = format!("pct 60 7 {own}");
+    /// Whether a process with these words is found while it runs, as the user that `with` makes it.
+    fn is_found_running(words: &[&str], with: impl Fn(&mut Command)) -> bool {
+        let command = format!("pct {}", words.join(" "));
         let is_found = || is_running(Path::new(PROCFS), &command).unwrap();
         assert!(!is_found());
         let mut shell = Command::new("sh");
-        shell
-            .args(["-c", "echo up; read line", "60", "7", &own])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped());
+        shell.args(["-c", "echo up; read line"]).args(words).stdin(Stdio::piped()).stdout(Stdio::piped());
+        with(&mut shell);
         let mut running = shell.spawn().unwrap();
         // A process that has just been started may have no words yet.
         let mut up = String::new();
@@ -164,7 +180,27 @@ mod tests {
         // By its id, and before anything can fail.
         running.kill().unwrap();
         running.wait().unwrap();
-        assert!(found);
         assert!(!is_found());
+        found
+    }
+
+    #[test]
+    fn a_process_is_found_for_as_long_as_it_runs() {
+        // Nobody else is called with just these words.
+        let own = std::process::id().to_string();
+        assert!(is_found_running(&["60", "7", &own], |_| ()));
+    }
+
+    /// Anybody may give a process any words.
+    #[test]
+    fn a_process_of_another_user_is_not_waited_for() {
+        const NOBODY: u32 = 65_534;
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let own = std::process::id().to_string();
+        assert!(!is_found_running(&["60", "8", &own], |shell| {
+            shell.uid(NOBODY);
+        }));
     }
 }
