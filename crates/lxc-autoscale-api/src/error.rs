@@ -21,6 +21,7 @@ use crate::configuration::ConfigurationError;
 use crate::configuration::edit::EditError;
 use crate::invariants::Refused;
 use crate::ledger::LedgerMismatch;
+use crate::looks::TooManyLooks;
 use crate::memory_guard::ShrinkRefused;
 use crate::params::InvalidName;
 use crate::why::WhyError;
@@ -223,6 +224,12 @@ impl From<BackendError> for ApiError {
 impl From<ChangeError> for ApiError {
     fn from(error: ChangeError) -> Self {
         ActionError::from(error).into()
+    }
+}
+
+impl From<TooManyLooks> for ApiError {
+    fn from(error: TooManyLooks) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_looks", error.to_string())
     }
 }
 

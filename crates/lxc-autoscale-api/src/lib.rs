@@ -37,6 +37,7 @@ pub mod invariants;
 pub mod jobs;
 pub mod key_command;
 pub mod ledger;
+pub mod looks;
 pub mod memory_guard;
 pub mod metrics;
 pub mod node;

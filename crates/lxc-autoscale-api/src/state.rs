@@ -20,6 +20,7 @@ use crate::configuration::edit::differences;
 use crate::confirmation::Confirmations;
 use crate::events::Events;
 use crate::exporter::Instruments;
+use crate::looks::Looks;
 use crate::node::CpuMeter;
 use crate::store::Store;
 use crate::why::Turns;
@@ -52,6 +53,7 @@ pub struct Shared {
     rate_limits: RwLock<Arc<RateLimits>>,
     refusals: Refusals,
     questions: Turns,
+    looks: Looks,
     confirmations: Confirmations,
     cpu: CpuMeter,
     audit_looks: OneAtATime,
@@ -85,6 +87,7 @@ impl Shared {
             rate_limits: RwLock::new(Arc::new(rate_limits(&config.server))),
             refusals: Refusals::default(),
             questions: Turns::default(),
+            looks: Looks::default(),
             confirmations: Confirmations::default(),
             keys: Arc::new(KeyFile::new(config.server.keys_file.clone())),
             config: InForce(Arc::new(RwLock::new(Arc::new(config)))),
@@ -147,6 +150,11 @@ impl Shared {
     /// Which refusals are recorded.
     pub fn refusals(&self) -> &Refusals {
         &self.refusals
+    }
+
+    /// The queue of questions that take a process.
+    pub fn looks(&self) -> &Looks {
+        &self.looks
     }
 
     /// The queue of `why` questions.

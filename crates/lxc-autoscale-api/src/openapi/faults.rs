@@ -127,6 +127,9 @@ pub const METRICS: Faults = &[(404, "no_metrics")];
 /// The ml daemon's program is asked why.
 pub const WHY: Faults = &[(404, "no_decision"), (502, "why_failed"), (503, "why_busy")];
 
+/// The answer takes a process of its own.
+pub const LOOK: Faults = &[(503, "too_many_looks")];
+
 /// A client listens for events.
 pub const LISTEN: Faults = &[(503, "too_many_listeners")];
 

@@ -102,6 +102,7 @@ pub(super) async fn show(
     ApiQuery(ConfigRequest { file }): ApiQuery<ConfigRequest>,
 ) -> Result<Tagged<ConfigInfo>, ApiError> {
     configuration::is_for(&caller)?;
+    let _turn = state.looks().turn().await?;
     let info = configuration::show(&state, file).await.map_err(ActionError::from)?;
     let mut message = match &info.problem {
         None => format!("`{}` is valid.", info.path),
@@ -122,6 +123,7 @@ pub(super) async fn validate(
     if candidate.text.is_some() && !(candidate.set.is_empty() && candidate.remove.is_empty()) {
         return Err(ApiError::invalid_parameter("either `text` or changes must be given"));
     }
+    let _turn = state.looks().turn().await?;
     let verdict = configuration::validate(&state, candidate).await.map_err(ActionError::from)?;
     let message = match &verdict.problem {
         None => format!("It would be accepted (values changed: {}).", verdict.changes.len()),

@@ -20,8 +20,8 @@ use crate::exporter::requests;
 use crate::extract;
 use crate::openapi::faults::{
     BACKEND, BOOST, BOOSTED, CANCEL, CHANGE, CLONE, CONFIG, CONFIG_KEYS, CONFIG_WRITE, CONTAINER, CORES,
-    EXPECTED, JOB, KEEP, LISTEN, MEMORY, METRICS, NODE, POWER, RECORDED, RESTART, SCOPE, SEQUENCE, SIZE,
-    SNAPSHOT, STORE, WHY,
+    EXPECTED, JOB, KEEP, LISTEN, LOOK, MEMORY, METRICS, NODE, POWER, RECORDED, RESTART, SCOPE, SEQUENCE,
+    SIZE, SNAPSHOT, STORE, WHY,
 };
 use crate::openapi::{self, Schemas};
 use crate::state::AppState;
@@ -88,7 +88,7 @@ fn containers() -> Vec<Route> {
         post("/snapshot/create", Operator, "Take a snapshot of a container.", snapshot::create)
             .fails(&[CONTAINER, CHANGE, BACKEND, SEQUENCE]),
         get("/snapshot/list", Viewer, "List the snapshots of a container.", snapshot::list)
-            .fails(&[CONTAINER, BACKEND]),
+            .fails(&[CONTAINER, BACKEND, LOOK]),
         post(
             "/snapshot/rollback",
             Admin,
@@ -236,14 +236,14 @@ fn configuration() -> Vec<Route> {
             "Show a configuration: every key, its value and where it comes from, and whether the ml daemon uses it.",
             config::show,
         )
-        .fails(&[CONFIG]),
+        .fails(&[CONFIG, LOOK]),
         post(
             "/config/validate",
             Operator,
             "Validate changes of the scaling configuration, or a whole new one, without changing anything.",
             config::validate,
         )
-        .fails(&[CONFIG, CONFIG_KEYS]),
+        .fails(&[CONFIG, CONFIG_KEYS, LOOK]),
         patch(
             "/config",
             Admin,

@@ -55,7 +55,9 @@ pub(super) async fn list(
     caller.may_touch(&[vm_id])?;
     let host = state.host();
     host.stored(vm_id).await?;
+    let turn = state.looks().turn().await?;
     let snapshots = host.snapshots(vm_id).await?;
+    drop(turn);
     let found = match snapshots.len() {
         0 => "no snapshots".to_owned(),
         some => count(some, "snapshot"),
