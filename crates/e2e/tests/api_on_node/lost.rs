@@ -5,7 +5,7 @@ use std::fs::File;
 use lxc_autoscale_e2e::eventually;
 use serde_json::{Value, json};
 
-use crate::node::{BackEnd, Node, PATIENCE};
+use crate::node::{BackEnd, Node, PATIENCE, ROLE};
 use crate::schema;
 
 /// How an answer is lost: Proxmox's own proxy gives up, or the connection breaks.
@@ -105,6 +105,32 @@ fn a_task_that_outlives_its_time_ends_its_job_when_it_ends() {
         job["ended"].is_string().then_some(job)
     });
     assert_eq!((&job["state"], &job["result"]["snapshot_name"]), (&json!("done"), &json!("late")), "{job}");
+}
+
+/// A copy is stopped to be removed, Proxmox refuses to remove it, and the answer to its start is lost.
+#[test]
+fn the_lost_answer_to_the_last_call_of_a_sequence_is_looked_for() {
+    let node = Node::start(BackEnd::Rest);
+    let body = r#"{"vm_id": 104, "new_vm_id": 105, "new_vm_name": "copy"}"#;
+    assert_eq!(node.post("/clone/create", body)["status"], "success");
+    assert_eq!(node.post("/power/start", r#"{"vm_id": 105}"#)["status"], "success");
+    let role = ROLE.replace(" VM.Allocate", "");
+    node.proxmox.succeed(&format!("pveum role modify Scale --privs '{role}'"));
+    node.proxmox.set("answers_to_changes", "start-lost");
+    let json = r#"-H "Content-Type: application/json""#;
+    let delete = format!(r#"curl -X DELETE http://proxmox:5000/clone/delete {json} -d '{{"vm_id": 105}}'"#);
+    let answer = node.ask(&delete);
+    assert_eq!(answer["code"], "answer_lost", "{answer}");
+    assert!(answer["message"].as_str().unwrap().contains("VM.Allocate"), "{answer}");
+    let job = eventually("the job ends", PATIENCE, || {
+        let job = node.look("/jobs/3");
+        job["ended"].is_string().then_some(job)
+    });
+    assert_eq!(job["state"], "failed", "{job}");
+    assert!(node.runs(105));
+    node.proxmox.set("answers_to_changes", "whole");
+    let resized = node.post("/scale/cores", r#"{"vm_id": 105, "cores": 3}"#);
+    assert_eq!(resized["status"], "success", "{resized}");
 }
 
 /// Status 595: Proxmox's own proxy could not reach the daemon behind it, so nothing was begun and nothing is held.

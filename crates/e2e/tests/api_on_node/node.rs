@@ -15,7 +15,7 @@ use serde_json::Value;
 /// A token as `pveum` names it.
 pub(crate) const TOKEN: &str = "autoscale@pve!scaler";
 /// All privileges that the server's features need.
-const ROLE: &str = "VM.Audit VM.Config.CPU VM.Config.Memory VM.Config.Disk VM.Config.Options VM.Snapshot VM.PowerMgmt \
+pub(crate) const ROLE: &str = "VM.Audit VM.Config.CPU VM.Config.Memory VM.Config.Disk VM.Config.Options VM.Snapshot VM.PowerMgmt \
                     VM.Clone VM.Allocate";
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 

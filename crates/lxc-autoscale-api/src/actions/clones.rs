@@ -486,6 +486,10 @@ pub async fn delete(
         Err(failure) if was_running && host.stored(vmid).await.is_ok() => {
             match ensure_running(host, vmid).await {
                 Ok(()) => Err(failure),
+                Err(at_work) if at_work.at_work().is_some() => {
+                    let done = ErrorChain(&failure).to_string();
+                    Err(ActionError::HalfWay { cause: Box::new(at_work), done })
+                }
                 Err(error) => {
                     Err(left_behind(failure, format!("container {vmid}, stopped ({})", ErrorChain(&error))))
                 }

@@ -181,6 +181,10 @@ pub async fn rollback(
             Err(ActionError::NotRestarted { vmid, done, cause: Box::new(cause) })
         }
         (Err(failure), Ok(())) => Err(failure),
+        (Err(failure), Err(at_work)) if at_work.at_work().is_some() => {
+            let done = ErrorChain(&failure).to_string();
+            Err(ActionError::HalfWay { cause: Box::new(at_work), done })
+        }
         (Err(failure), Err(cause)) => Err(ActionError::LeftBehind {
             cause: Box::new(failure),
             left: format!("container {vmid} is stopped and does not start ({})", ErrorChain(&cause)),

@@ -6,11 +6,16 @@
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use super::BackendError;
+
+/// How long a container is looked at again if nobody can tell whether its call has ended, or if something that may pass
+/// is in the way.
+pub const PATIENCE: Duration = Duration::from_mins(2);
 
 /// A call that changes something.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

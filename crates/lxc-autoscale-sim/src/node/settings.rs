@@ -53,6 +53,8 @@ pub enum Answers {
     GivenUp,
     /// The connection breaks.
     Lost,
+    /// As `Lost`, but only for the start of a container, and only once its task has ended.
+    StartLost,
     /// Proxmox's proxy cannot reach the daemon behind it: status 595. Only then is the change not made.
     Unreached,
 }

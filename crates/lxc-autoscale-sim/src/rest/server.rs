@@ -179,6 +179,7 @@ async fn connection(stream: TcpStream, acceptor: TlsAcceptor, node: Arc<Served>)
 impl Served {
     async fn respond(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Lost> {
         let changes = request.method() != Method::GET;
+        let starts = changes && is_start(request.uri().path());
         let settings = NodeSettings::load(&self.own.layout).unwrap_or_default();
         if changes && settings.answers_to_changes == Answers::Unreached {
             return Ok(plain(595, "No route to host"));
@@ -188,6 +189,7 @@ impl Served {
         match settings.answers_to_changes {
             Answers::GivenUp if changes => Ok(plain(596, "Connection timed out")),
             Answers::Lost if changes => Err(Lost),
+            Answers::StartLost if starts => Err(Lost),
             _ => Ok(response),
         }
     }
@@ -314,8 +316,16 @@ impl Served {
         }
         // The answer is the name of the task; the work continues.
         let work = tokio::spawn(work);
-        match told.await {
-            Ok(upid) => Ok(json!(upid)),
+        let told = told.await;
+        let answers = NodeSettings::load(&self.own.layout).unwrap_or_default().answers_to_changes;
+        match told {
+            Ok(upid) => {
+                if answers == Answers::StartLost && is_start(path) {
+                    // How it ended is in its log.
+                    let _ = work.await;
+                }
+                Ok(json!(upid))
+            }
             Err(_) => work.await.unwrap_or_else(|error| Err(Failure::new(500, error.to_string()))),
         }
     }
@@ -336,6 +346,11 @@ impl Served {
             )
         })
     }
+}
+
+/// Whether a call with this path starts a container.
+fn is_start(path: &str) -> bool {
+    path.ends_with("/status/start")
 }
 
 /// Runs work that waits for files and locks outside the threads of connections.

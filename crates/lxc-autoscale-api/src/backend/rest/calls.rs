@@ -13,7 +13,7 @@ use super::RestHost;
 use super::answers::PendingAnswer;
 use super::client::{About, Ask};
 use super::task::{ListedTask, PrintedLine, Progress, TaskStatus, Upid};
-use crate::backend::watch::{self, Call, Standing};
+use crate::backend::watch::{self, Call, PATIENCE, Standing};
 use crate::backend::{Afterwards, BackendError, texts};
 
 /// Pause before the first query of a task's state; it grows up to `LAST_POLL`.
@@ -28,6 +28,15 @@ pub(super) struct Overdue {
     command: String,
     /// Its task, if known.
     upid: Option<Upid>,
+    /// Since when nobody waits for it.
+    since: Instant,
+}
+
+impl Overdue {
+    /// Whether the call may still be running at this time although the node knows no task of it. Pure.
+    fn may_be_at_work(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.since) < PATIENCE
+    }
 }
 
 impl RestHost {
@@ -216,20 +225,27 @@ impl RestHost {
     /// Remembers a call that may still be running.
     fn left_alone(&self, vmid: Vmid, error: &BackendError, upid: Option<Upid>) {
         if let Some(command) = error.at_work() {
-            self.overdue().insert(vmid, Overdue { command: command.to_owned(), upid });
+            self.overdue().insert(vmid, Overdue { command: command.to_owned(), upid, since: Instant::now() });
         }
     }
 
     /// Refuses to begin anything on a container that a call may still be running on.
     async fn refuse_while_overdue(&self, vmid: Vmid) -> Result<(), BackendError> {
-        let Some(Overdue { command, upid }) = self.overdue().get(&vmid).cloned() else { return Ok(()) };
-        let is_at_work = match upid {
-            Some(upid) => self.progress(&upid).await? == Progress::Running,
-            // Assumed to be running until its state has been queried.
-            None => true,
+        let Some(overdue) = self.overdue().get(&vmid).cloned() else { return Ok(()) };
+        let is_at_work = match &overdue.upid {
+            Some(upid) => self.progress(upid).await? == Progress::Running,
+            None => match self.task_of(vmid, &overdue.command).await? {
+                Some(upid) => {
+                    let found = Overdue { upid: Some(upid), ..overdue.clone() };
+                    self.overdue().insert(vmid, found);
+                    true
+                }
+                // It may not have begun yet, or need no task.
+                None => overdue.may_be_at_work(Instant::now()),
+            },
         };
         if is_at_work {
-            return Err(BackendError::StillRunning { vmid, command });
+            return Err(BackendError::StillRunning { vmid, command: overdue.command });
         }
         self.overdue().remove(&vmid);
         Ok(())
@@ -246,7 +262,8 @@ impl RestHost {
             Some(_) => Standing::Ended,
             None => match self.task_of(vmid, &call.command).await? {
                 Some(upid) => {
-                    let overdue = Overdue { command: call.command.clone(), upid: Some(upid) };
+                    let command = call.command.clone();
+                    let overdue = Overdue { command, upid: Some(upid), since: Instant::now() };
                     self.overdue().insert(vmid, overdue);
                     Standing::Running
                 }
@@ -257,5 +274,20 @@ impl RestHost {
             self.overdue().remove(&vmid);
         }
         Ok(standing)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_whose_task_is_not_known_does_not_run_for_ever() {
+        let since = Instant::now();
+        let command = "POST /nodes/pve/lxc/104/status/start".to_owned();
+        let overdue = Overdue { command, upid: None, since };
+        assert!(overdue.may_be_at_work(since));
+        assert!(overdue.may_be_at_work(since + PATIENCE / 2));
+        assert!(!overdue.may_be_at_work(since + PATIENCE));
     }
 }

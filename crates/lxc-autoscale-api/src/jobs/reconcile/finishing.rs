@@ -77,7 +77,7 @@ pub(super) async fn settle_power(
 }
 
 /// Whether a call is `pct start 104`, or `POST /nodes/…/lxc/104/status/start`, for this verb.
-fn is_power_call(command: &str, verb: &str) -> bool {
+pub(super) fn is_power_call(command: &str, verb: &str) -> bool {
     command.starts_with(&format!("pct {verb} "))
         || command.split(' ').any(|word| word.ends_with(&format!("/status/{verb}")))
 }

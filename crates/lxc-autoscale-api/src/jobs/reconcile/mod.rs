@@ -18,7 +18,7 @@ use super::table::{self, End, Open};
 use super::{Before, CopyStage, Journal, Task, leftovers};
 use crate::actions::ActionError;
 use crate::audit::{self, NewestChanges, ToldEnd};
-use crate::backend::watch::{Standing, watched};
+use crate::backend::watch::{PATIENCE, Standing, watched};
 use crate::backend::{BackendError, ContainerHost, Stored};
 use crate::budget::PROMISED_FOR;
 use crate::changes::{Changes, Lack};
@@ -33,7 +33,7 @@ use crate::store::{Store, StoreError};
 mod finishing;
 mod verdicts;
 
-use finishing::{Copying, is_whole, settle_clone, settle_power, started_again};
+use finishing::{Copying, is_power_call, is_whole, settle_clone, settle_power, started_again};
 use verdicts::{
     NOTHING_TELLS, as_told, done_as, failed, interrupted, settle_by_configuration, settle_removal,
     settle_rollback, unknown,
@@ -41,9 +41,6 @@ use verdicts::{
 
 /// The pauses between two looks at a call or a node that does not answer: the first, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(20));
-/// How long a container is looked at again if nobody can tell whether its call has ended, or if something that may pass
-/// is in the way.
-const PATIENCE: Duration = Duration::from_mins(2);
 
 /// An open change, with its end if the audit log has it.
 type Found = (Open, Option<ToldEnd>);
@@ -352,11 +349,20 @@ async fn look(
             }
         })));
     };
-    let standing = host.standing(before.vmid, call).await?;
+    let mut standing = host.standing(before.vmid, call).await?;
     if standing == Standing::Running {
         return Ok(Look::Running);
     }
     let now = stored_now(host, journal.store(), &open.asked.order.task, before).await?;
+    if standing == Standing::Unknown
+        && now.is_some()
+        && matches!(open.asked.order.task, Task::DeleteClone { .. } | Task::Rollback { .. })
+        && is_power_call(&call.command, "start")
+        && host.is_running(before.vmid).await?
+    {
+        // The last thing to do was to start the container again, and that is done.
+        standing = Standing::Ended;
+    }
     if standing == Standing::Unknown
         && is_patient
         && !is_done(host, &open.asked.order.task, (before, open.copy), now.as_ref()).await?
