@@ -3,7 +3,7 @@
 //!
 //! A change is recorded before it begins and again when it has ended, so that interrupted changes show, too. A change
 //! that cannot be recorded is not begun. Records lost in a power cut are restored from `api.sqlite` at the next
-//! start. The log also records keys that are created or revoked, and requests for changes that were refused because
+//! start. The log also records keys that are created or revoked, who cancels a job, and requests for changes that were refused because
 //! of who sent them ([`refusals`]).
 //!
 //! Altering, removing or inserting a line breaks the chain ([`verify()`]). The file alone does not show if lines were
@@ -89,6 +89,11 @@ pub enum Event {
         /// How many refusals since the last recorded one were not recorded, because there were too many.
         #[serde(skip_serializing_if = "is_zero")]
         left_out: u64,
+    },
+    /// Somebody asked a job to cancel, which was written before the job was told.
+    CancelAsked {
+        /// The number of the job. Not `change`, so that this is no record of its course.
+        job: u64,
     },
 }
 

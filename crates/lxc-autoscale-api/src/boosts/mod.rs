@@ -12,7 +12,6 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use futures_util::future::join_all;
 use jiff::{SignedDuration, Timestamp};
 use lxc_autoscale_core::api::{
     BoostEvent, BoostInfo, BoostRequest, BoostState, EventKind, LedgerEntry, SizeOf,
@@ -34,7 +33,7 @@ pub mod decisions;
 mod due;
 mod rows;
 
-pub use due::watch;
+pub use due::{Ends, watch};
 
 use rows::NewBoost;
 
@@ -250,7 +249,7 @@ pub async fn end_now(
     let (own, caller) = (AppState::clone(state), caller.clone());
     let ended = state.changes().together(async move {
         rows::let_end(own.store(), vmid, None, now).await?;
-        end_all(&own, &caller, Some(vmid), now).await?;
+        end_all(&own, &caller, vmid, now).await?;
         list(&own, Some(vmid)).await
     });
     Ok(ended.await??)
@@ -264,13 +263,15 @@ pub async fn list(state: &Shared, of: Option<Vmid>) -> Result<Vec<BoostInfo>, St
     Ok(rows::read(state.store(), of).await?.into_iter().map(|(boost, _)| boost).collect())
 }
 
-/// Ends the boosts whose time is over at `now`.
+/// Ends the boosts whose time is over at `now`, and waits for it.
 ///
 /// # Errors
 /// [`StoreError`].
-pub async fn end_due(state: &Shared, now: Timestamp) -> Result<(), StoreError> {
-    let own = Caller { queue_timeout: Some(END_PATIENCE), ..Caller::server() };
-    end_all(state, &own, None, now).await
+pub async fn end_due(state: &AppState, now: Timestamp) -> Result<(), StoreError> {
+    let mut ends = Ends::default();
+    ends.begin(state, now).await?;
+    ends.all().await;
+    Ok(())
 }
 
 /// The time, counted on from a moment.
@@ -290,26 +291,30 @@ impl Clock {
     }
 }
 
-async fn end_all(
+async fn end_all(state: &Shared, caller: &Caller, vmid: Vmid, now: Timestamp) -> Result<(), StoreError> {
+    for due in due_at(state, Some(vmid), now).await?.into_values() {
+        end_each(state, caller, due, Clock::at(now)).await?;
+    }
+    Ok(())
+}
+
+/// The boosts whose end is to be tried at `now`, by container.
+async fn due_at(
     state: &Shared,
-    caller: &Caller,
     of: Option<Vmid>,
     now: Timestamp,
-) -> Result<(), StoreError> {
+) -> Result<BTreeMap<Vmid, Vec<BoostInfo>>, StoreError> {
     let mut boosts = rows::read(state.store(), of).await?;
     if boosts.iter().any(|(boost, next_try)| rows::is_ahead(boost, *next_try, now)) {
         tracing::warn!("the clock was set back; boosts last as long as was asked for, from now on");
         rows::follow_the_clock(state.store(), now).await?;
         boosts = rows::read(state.store(), of).await?;
     }
-    let clock = Clock::at(now);
     let mut due = BTreeMap::<Vmid, Vec<BoostInfo>>::new();
     for (boost, _) in boosts.into_iter().filter(|(_, next_try)| *next_try <= now) {
         due.entry(boost.vm_id).or_default().push(boost);
     }
-    // One that waits for its container holds up no other container's.
-    let ended = join_all(due.into_values().map(|due| end_each(state, caller, due, clock))).await;
-    ended.into_iter().collect()
+    Ok(due)
 }
 
 /// Ends boosts of one container.

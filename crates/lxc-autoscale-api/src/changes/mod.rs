@@ -18,7 +18,7 @@ use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, RwLock, Semaphore, TryAcquireError, oneshot, watch};
 
 use crate::actions::ActionError;
-use crate::audit::{self, AuditLog, Subject};
+use crate::audit::{self, Attempt, AuditLog, Event, Subject};
 use crate::auth::caller::{Caller, Role};
 use crate::auth::keys::KeyFile;
 use crate::backend::ContainerHost;
@@ -99,7 +99,7 @@ pub struct Changes {
 type Cancels = Mutex<HashMap<i64, watch::Sender<bool>>>;
 
 /// Why a job cannot be cancelled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum CancelRefused {
     /// There is no job with that number, or it has ended.
     #[error("the job has ended already")]
@@ -107,6 +107,9 @@ pub enum CancelRefused {
     /// Stopping half way would do more harm than finishing.
     #[error("the job is under way and cannot be stopped half way without harm")]
     NotCancellable,
+    /// It could not be recorded, or the server failed.
+    #[error(transparent)]
+    Change(#[from] ChangeError),
 }
 
 /// What the client waits for. A change does not begin if the client leaves before receiving it.
@@ -294,16 +297,41 @@ impl Changes {
         }
     }
 
-    /// Asks a job to cancel; the job then ends by itself.
+    /// Asks a job to cancel; the job then ends by itself. Who asked is recorded first.
     ///
     /// # Errors
-    /// [`CancelRefused`] if it has ended, or cannot be stopped at this point.
-    pub fn cancel(&self, number: i64, is_cancellable: bool) -> Result<(), CancelRefused> {
+    /// [`CancelRefused`] if it has ended, cannot be stopped at this point, or the request cannot be recorded.
+    pub async fn cancel(
+        &self,
+        number: i64,
+        summary: &str,
+        caller: &Caller,
+        is_cancellable: bool,
+    ) -> Result<(), CancelRefused> {
         if !is_cancellable {
             return Err(CancelRefused::NotCancellable);
         }
         let sender = locked(&self.cancels).get(&number).cloned().ok_or(CancelRefused::Ended)?;
-        sender.send(true).map_err(|_| CancelRefused::Ended)
+        let subject = Attempt {
+            caller: caller.identity.to_string(),
+            address: caller.origin.map(|origin| origin.to_string()),
+            action: audit::bounded(&format!("cancel job {number}: {summary}")),
+        };
+        let (audit, instruments) = (self.audit_log(), Arc::clone(&self.instruments));
+        // Recorded and told in one go, so that a client that leaves in between leaves no record of a cancel that was
+        // never told.
+        let told = tokio::task::spawn_blocking(move || {
+            if let Some(audit) = audit {
+                let event = Event::CancelAsked { job: number.unsigned_abs() };
+                let written = audit.write(&subject, &event, Timestamp::now());
+                instruments.audited(written.is_ok());
+                written.map_err(ChangeError::from)?;
+            }
+            let Attempt { caller, address, action } = subject;
+            tracing::info!(caller, address, "{action}");
+            sender.send(true).map_err(|_| CancelRefused::Ended)
+        });
+        told.await.unwrap_or(Err(ChangeError::Crashed.into()))
     }
 
     /// Whether a job can be asked to cancel by this server: one that was begun before it started goes on without it.

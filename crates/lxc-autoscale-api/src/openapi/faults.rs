@@ -137,7 +137,7 @@ pub const LISTEN: Faults = &[(503, "too_many_listeners")];
 pub const JOB: Faults = &[(403, "out_of_scope"), (404, "no_such_job")];
 
 /// A job is to be cancelled.
-pub const CANCEL: Faults = &[(409, "job_ended"), (409, "not_cancellable")];
+pub const CANCEL: Faults = &[(409, "job_ended"), (409, "not_cancellable"), (503, "not_audited")];
 
 /// A size is raised for a limited time.
 pub const BOOST: Faults = &[(409, "no_boost"), (409, "too_many_boosts")];

@@ -148,7 +148,7 @@ pub(super) async fn cancel(
     if info.ended.is_some() {
         return Err(refused(CancelRefused::Ended));
     }
-    state.changes().cancel(number, info.cancellable).map_err(refused)?;
+    state.changes().cancel(number, &info.summary, &caller, info.cancellable).await.map_err(refused)?;
     let (info, _) = find(&state, number).await?;
     Ok(success(format!("Job {number} was asked to cancel; it is {} now.", word(&info)), info))
 }
@@ -157,6 +157,7 @@ fn refused(error: CancelRefused) -> ApiError {
     let code = match error {
         CancelRefused::Ended => "job_ended",
         CancelRefused::NotCancellable => "not_cancellable",
+        CancelRefused::Change(error) => return error.into(),
     };
     ApiError::new(StatusCode::CONFLICT, code, error.to_string())
 }

@@ -205,6 +205,32 @@ where
     (first.await.unwrap(), second.await.unwrap())
 }
 
+/// The look at boosts goes on while the call for one container hangs.
+#[tokio::test]
+async fn a_hanging_call_for_one_container_holds_up_no_other_boost() {
+    let node = Node::new();
+    node.post("/boost", json!({"vm_id": 102, "memory": 4096, "minutes": 10})).await.data();
+    node.post("/boost", json!({"vm_id": 104, "cores": 4, "minutes": 20})).await.data();
+    let held = "touch \"$root/held\"; until [ -e \"$root/release\" ]; do sleep 0.02; done";
+    node.hook("set", &format!("if [ \"$id\" = 102 ]; then {held}; fi"));
+    let (state, mut ends) = (start(&node), boosts::Ends::default());
+    let after = |minutes| Timestamp::now() + SignedDuration::from_mins(minutes);
+    ends.begin(&state, after(11)).await.unwrap();
+    while !node.root().join("held").exists() {
+        tokio::task::yield_now().await;
+    }
+    ends.begin(&state, after(21)).await.unwrap();
+    while cores(&node) != "2" {
+        tokio::task::yield_now().await;
+    }
+    assert!(ends.is_in_progress(102.try_into().unwrap()));
+    std::fs::write(node.root().join("release"), "").unwrap();
+    ends.all().await;
+    assert_eq!(node.get("/boost").await.data(), &json!([]));
+    // Once to raise and once to give back: the look in between did not ask again.
+    assert_eq!(node.calls().iter().filter(|call| call.starts_with("set 102")).count(), 2);
+}
+
 fn set_cores(state: &AppState, cores: u32) -> impl Future<Output = Reply> + Send + 'static {
     let api = routes::router(AppState::clone(state));
     async move { send(&api, request("POST", "/scale/cores", Some(json!({"vm_id": 104, "cores": cores})))).await }

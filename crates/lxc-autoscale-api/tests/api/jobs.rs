@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::node::{Node, Reply, request, send};
 use crate::roles::with_key;
+use crate::trail::{assert_chain_holds, lines};
 
 const CLONE: &str = r#"{"vm_id": 104, "new_vm_id": 105, "new_vm_name": "copy"}"#;
 
@@ -79,8 +80,23 @@ async fn a_copy_that_is_given_up_leaves_nothing() {
     while !node.root().join("copying").exists() {
         tokio::task::yield_now().await;
     }
+    // Without a record of who did it, nothing is cancelled.
+    let (audit, aside) = (node.root().join("audit.jsonl"), node.root().join("aside"));
+    std::fs::rename(&audit, &aside).unwrap();
+    std::fs::create_dir(&audit).unwrap();
+    send(&api, request("DELETE", &path, None)).await.assert_error(503, "not_audited");
+    assert!(get(&api, &path).await.get("ended").is_none());
+    std::fs::remove_dir(&audit).unwrap();
+    std::fs::rename(&aside, &audit).unwrap();
     send(&api, request("DELETE", &path, None)).await.data();
     let job = ended(&api, &path).await;
+    let records = lines(&node);
+    let events: Vec<&str> = records.iter().map(|line| line["event"].as_str().unwrap()).collect();
+    assert_eq!(events, ["begun", "cancel_asked", "not_done"], "{records:?}");
+    assert_eq!((&records[1]["job"], &records[1]["caller"]), (&job["id"], &json!("uid:0")));
+    let action = records[1]["action"].as_str().unwrap();
+    assert!(action.starts_with(&format!("cancel job {}: ", job["id"])), "{action}");
+    assert_chain_holds(&node);
     assert_eq!((&job["state"], &job["code"]), (&json!("cancelled"), &json!("cancelled")), "{job}");
     assert_eq!(node.conf(105), None);
     assert!(!node.conf(104).unwrap().contains("[lxc-autoscale"));

@@ -20,7 +20,7 @@ pub(crate) fn lines(node: &Node) -> Vec<Value> {
 }
 
 #[track_caller]
-fn assert_chain_holds(node: &Node) {
+pub(crate) fn assert_chain_holds(node: &Node) {
     let verdict = lxc_autoscale_api::audit::verify(&node.root().join("audit.jsonl"), 9).unwrap();
     assert_eq!(verdict.findings, []);
 }
