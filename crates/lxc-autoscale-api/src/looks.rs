@@ -29,11 +29,7 @@ pub struct Looks {
 
 impl Default for Looks {
     fn default() -> Self {
-        Self {
-            asking: Semaphore::new(MOST_ASKING),
-            answered: Semaphore::new(MOST_ANSWERED),
-            patience: PATIENCE,
-        }
+        Self::new(MOST_ANSWERED, MOST_ASKING, PATIENCE)
     }
 }
 
@@ -45,6 +41,11 @@ pub struct Turn<'a> {
 }
 
 impl Looks {
+    /// So many are answered at once, and so many may ask at a time, each waiting no longer than this.
+    pub fn new(most_answered: usize, most_asking: usize, patience: Duration) -> Self {
+        Self { asking: Semaphore::new(most_asking), answered: Semaphore::new(most_answered), patience }
+    }
+
     /// Waits for a turn.
     ///
     /// # Errors

@@ -12,10 +12,9 @@ use lxc_autoscale_core::api::{EXIT_NOTHING_KNOWN, KindOfLoad};
 use lxc_autoscale_core::{ErrorChain, Vmid};
 use serde::Deserialize;
 use serde_json::Value;
-use tokio::sync::Semaphore;
-use tokio::time::timeout;
 
 use crate::config::ManagedFilesConfig;
+use crate::looks::Looks;
 use crate::program::{self, ProgramError};
 
 /// How long an answer may take, and how long a question may wait for the previous one.
@@ -43,14 +42,11 @@ const MOST_ASKING: usize = 4;
 
 /// The queue of those who ask.
 #[derive(Debug)]
-pub struct Turns {
-    asking: Semaphore,
-    answered: Semaphore,
-}
+pub struct Turns(Looks);
 
 impl Default for Turns {
     fn default() -> Self {
-        Self { asking: Semaphore::new(MOST_ASKING), answered: Semaphore::new(1) }
+        Self(Looks::new(1, MOST_ASKING, PATIENCE))
     }
 }
 
@@ -65,10 +61,7 @@ impl Turns {
         vmid: Vmid,
         at: Option<Timestamp>,
     ) -> Result<Value, WhyError> {
-        let Ok(_place) = self.asking.try_acquire() else { return Err(WhyError::Busy) };
-        let Ok(Ok(_turn)) = timeout(PATIENCE, self.answered.acquire()).await else {
-            return Err(WhyError::Busy);
-        };
+        let _turn = self.0.turn().await.map_err(|_| WhyError::Busy)?;
         let mut words: Vec<OsString> = vec!["why".into(), vmid.to_string().into(), "--json".into()];
         words.extend(["--config".into(), files.ml_file.clone().into_os_string()]);
         if let Some(at) = at {
